@@ -1,0 +1,138 @@
+//! The cold half: what `mm` asks of the kernel around it, through function pointers set once.
+//!
+//! The kernel registers its table at boot with [`register`]; the simulator registers its own. Where
+//! nobody has, [`Cold::NONE`] serves a single thread: nothing sleeps, no other hart exists.
+
+use core::sync::atomic::AtomicU32;
+
+use spin::Once;
+
+use crate::{HartMask, Hot, Hw};
+
+/// What other harts are to drop from their TLBs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fence {
+    /// Leaf entries of `pages` base pages from `start` on, in one address space.
+    Pages {
+        /// The address space.
+        asid: u16,
+        /// First virtual address, page-aligned.
+        start: u64,
+        /// How many base pages.
+        pages: usize,
+    },
+    /// All of one address space, cached tables included.
+    Asid(u16),
+    /// Everything.
+    All,
+    /// Nothing of the TLB: instructions are to be fetched anew.
+    Instructions,
+}
+
+/// The table of the cold half. All times are nanoseconds since boot.
+pub struct Cold {
+    /// Sleeps until [`Cold::unpark`] names `word`, unless `*word != expected` already; may wake for no
+    /// reason. After `deadline`, if any, it returns in any case. Not with pre-emption off.
+    pub park: fn(word: &AtomicU32, expected: u32, deadline: Option<u64>),
+    /// Wakes at most `count` threads that sleep on `word`, first come first served; says how many.
+    pub unpark: fn(word: &AtomicU32, count: u32) -> u32,
+    /// Gives the hart to another thread, if one wants it. Called with pre-emption on.
+    pub reschedule: fn(),
+    /// Fences on `harts`, this one left out; returns once they have done it.
+    pub remote_fence: fn(harts: HartMask, fence: Fence),
+    /// Runs `f(arg)` on `harts`, this one left out, in an interrupt; returns once they have done it.
+    pub run_on: fn(harts: HartMask, f: fn(*mut ()), arg: *mut ()),
+    /// Starts a kernel thread; `false` when there is no memory for one.
+    pub spawn: fn(name: &'static str, body: fn(usize), arg: usize) -> bool,
+    /// The harts that run.
+    pub online: fn() -> HartMask,
+    /// Whether a signal that ends the running thread's process waits for it.
+    pub fatal_signal: fn() -> bool,
+    /// Nanoseconds since boot.
+    pub now: fn() -> u64,
+    /// Fills `buffer` with bytes that nobody can guess.
+    pub random: fn(buffer: &mut [u8]),
+}
+
+impl Cold {
+    /// One thread, alone.
+    pub const NONE: Self = Self {
+        park: |_, _, _| Hw::relax(),
+        unpark: |_, _| 0,
+        reschedule: || {},
+        remote_fence: |_, _| {},
+        run_on: |_, _, _| {},
+        spawn: |_, _, _| false,
+        online: || HartMask::one(0),
+        fatal_signal: || false,
+        now: || 0,
+        random: |buffer| buffer.fill(4),
+    };
+}
+
+static TABLE: Once<&'static Cold> = Once::new();
+
+/// Registers the table; the first call counts.
+pub fn register(table: &'static Cold) {
+    TABLE.call_once(|| table);
+}
+
+#[inline]
+fn table() -> &'static Cold {
+    TABLE.get().copied().unwrap_or(&Cold::NONE)
+}
+
+/// See [`Cold::park`].
+pub fn park(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
+    (table().park)(word, expected, deadline)
+}
+
+/// See [`Cold::unpark`].
+pub fn unpark(word: &AtomicU32, count: u32) -> u32 {
+    (table().unpark)(word, count)
+}
+
+/// See [`Cold::reschedule`].
+#[cold]
+pub fn reschedule() {
+    (table().reschedule)()
+}
+
+/// See [`Cold::remote_fence`]. Nothing happens for an empty set.
+pub fn remote_fence(harts: HartMask, fence: Fence) {
+    if !harts.is_empty() {
+        (table().remote_fence)(harts, fence)
+    }
+}
+
+/// See [`Cold::run_on`].
+pub fn run_on(harts: HartMask, f: fn(*mut ()), arg: *mut ()) {
+    if !harts.is_empty() {
+        (table().run_on)(harts, f, arg)
+    }
+}
+
+/// See [`Cold::spawn`].
+pub fn spawn(name: &'static str, body: fn(usize), arg: usize) -> bool {
+    (table().spawn)(name, body, arg)
+}
+
+/// See [`Cold::online`].
+pub fn online() -> HartMask {
+    (table().online)()
+}
+
+/// See [`Cold::fatal_signal`].
+pub fn fatal_signal() -> bool {
+    (table().fatal_signal)()
+}
+
+/// See [`Cold::now`].
+pub fn now() -> u64 {
+    (table().now)()
+}
+
+/// See [`Cold::random`].
+pub fn random(buffer: &mut [u8]) {
+    (table().random)(buffer)
+}

@@ -1,0 +1,136 @@
+//! The machine as a process sees it: a hart is a thread, memory is what a test gave.
+//!
+//! Everything is thread-local, so that several machines live in one test process; a thread that
+//! works on a machine first says so with [`enter`]. The simulator does that for its harts.
+
+use std::cell::Cell;
+
+use crate::{Hot, PAGE_SIZE, ThreadInfo};
+
+/// What one thread knows of the machine it works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Host address of physical address 0; RAM need not start there.
+    pub ram: *mut u8,
+    /// Host address of the descriptor of frame 0; not all of the array need exist.
+    pub vmemmap: *mut u8,
+    /// The simulator's fences, by address and by whole.
+    pub fences: Option<&'static Fences>,
+}
+
+/// Where local fences go when a simulator listens.
+#[derive(Debug)]
+pub struct Fences {
+    /// See [`Hot::fence_page`].
+    pub page: fn(virt: u64, asid: u16),
+    /// See [`Hot::fence_asid`].
+    pub asid: fn(asid: u16),
+    /// See [`Hot::fence_all`].
+    pub all: fn(),
+}
+
+thread_local! {
+    static THREAD: &'static ThreadInfo = Box::leak(Box::default());
+    static PLACE: Cell<Place> = const {
+        Cell::new(Place { ram: core::ptr::null_mut(), vmemmap: core::ptr::null_mut(), fences: None })
+    };
+    static IRQS_ON: Cell<bool> = const { Cell::new(true) };
+    static SATP: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Makes this thread hart `hart` of the machine at `place`.
+pub fn enter(place: Place, hart: usize) {
+    PLACE.set(place);
+    <Host as Hot>::thread().hart.store(hart as u32, core::sync::atomic::Ordering::Relaxed);
+}
+
+/// The machine that this thread works on.
+pub fn place() -> Place {
+    PLACE.get()
+}
+
+/// The host. See the head of the room.
+#[derive(Debug)]
+pub enum Host {}
+
+impl Hot for Host {
+    #[inline]
+    fn thread() -> &'static ThreadInfo {
+        THREAD.with(|thread| *thread)
+    }
+
+    #[inline]
+    fn irq_disable() -> bool {
+        IRQS_ON.replace(false)
+    }
+
+    #[inline]
+    fn irq_enable() {
+        IRQS_ON.set(true);
+    }
+
+    #[inline]
+    fn irqs_on() -> bool {
+        IRQS_ON.get()
+    }
+
+    #[inline]
+    fn phys_to_virt(phys: u64) -> *mut u8 {
+        PLACE.get().ram.wrapping_add(phys as usize)
+    }
+
+    #[inline]
+    fn virt_to_phys(virt: *const u8) -> u64 {
+        (virt as usize).wrapping_sub(PLACE.get().ram as usize) as u64
+    }
+
+    #[inline]
+    fn vmemmap() -> *mut u8 {
+        PLACE.get().vmemmap
+    }
+
+    #[inline]
+    unsafe fn clear_page(page: *mut u8) {
+        // SAFETY: the caller owns the page.
+        unsafe { page.write_bytes(0, PAGE_SIZE) }
+    }
+
+    #[inline]
+    unsafe fn copy_page(dst: *mut u8, src: *const u8) {
+        // SAFETY: the caller owns both pages, which do not overlap.
+        unsafe { dst.copy_from_nonoverlapping(src, PAGE_SIZE) }
+    }
+
+    fn fence_page(virt: u64, asid: u16) {
+        if let Some(fences) = PLACE.get().fences {
+            (fences.page)(virt, asid)
+        }
+    }
+
+    fn fence_asid(asid: u16) {
+        if let Some(fences) = PLACE.get().fences {
+            (fences.asid)(asid)
+        }
+    }
+
+    fn fence_all() {
+        if let Some(fences) = PLACE.get().fences {
+            (fences.all)()
+        }
+    }
+
+    fn fence_instructions() {}
+
+    fn satp() -> u64 {
+        SATP.get()
+    }
+
+    unsafe fn set_satp(satp: u64) {
+        SATP.set(satp);
+    }
+
+    #[inline]
+    fn relax() {
+        std::thread::yield_now();
+    }
+}
