@@ -5,6 +5,7 @@
 //! syscall_table.c`); a number without a handler is `ENOSYS`, and named in the log once.
 
 use crate::errno::Result;
+use crate::trap::TrapFrame;
 
 /// The argument registers `a0` to `a5`, where the trap entry stored them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,3 +37,9 @@ impl Args {
 
 /// What serves one system call.
 pub type Handler = fn(&Args) -> Result<usize>;
+
+/// Serves the system call in `frame`: number in `a7`, arguments in `a0`..`a5`, result to `a0`.
+/// `pc` is already past the `ecall`, and `orig_a0` holds the first argument. Interrupts are on.
+pub fn dispatch(_frame: &mut TrapFrame) {
+    unimplemented!()
+}

@@ -1,0 +1,1 @@
+//! From the firmware to the first thread.

@@ -1,0 +1,1 @@
+//! The device tree that the firmware hands over.

@@ -1,0 +1,1 @@
+//! Files: the VFS and what stands on it.

@@ -1,0 +1,1 @@
+//! What each hart keeps for itself.

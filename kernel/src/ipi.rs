@@ -1,0 +1,1 @@
+//! Interrupts from hart to hart.

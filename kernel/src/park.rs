@@ -1,0 +1,1 @@
+//! Sleep and wake by address, which `rux_machine::cold` asks for.

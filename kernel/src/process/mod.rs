@@ -1,0 +1,10 @@
+//! Processes and their threads (Linux: `kernel/fork.c`, `kernel/exit.c`).
+
+/// What a user thread has beyond its [`Task`](crate::task::Task): its process, its signals.
+#[derive(Debug)]
+pub struct Thread {}
+
+/// Starts PID 1. Called once, in a kernel thread, when everything else is up.
+pub fn start_init() {
+    unimplemented!()
+}
