@@ -9,9 +9,11 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 0 | [`addr`], [`error`], [`gfp`] |
+//! | 4 | [`paging`] |
 
 #![cfg_attr(target_os = "none", no_std)]
 
 pub mod addr;
 pub mod error;
 pub mod gfp;
+pub mod paging;

@@ -1,0 +1,26 @@
+//! Page tables: entries, typed levels, walks, and what keeps the TLBs true to them.
+//!
+//! [`PageTables`] are one address space's. Its entries are reached under the lock of the table that they are
+//! in ([`PageTables::lock_pte`]), or range-wise by [`Zap`], [`Protect`], [`CopyEntry`] and [`Visit`]. What was
+//! valid and is no more goes through a [`Gather`]. [`KernelTables`] are built at boot and shared by all.
+//! Linux: `mm/memory.c`, `mm/mmu_gather.c`, `arch/riscv/mm/{init,context,tlbflush}.c`.
+
+#![allow(dead_code)]
+
+mod context;
+mod entry;
+mod gather;
+mod kernel;
+mod level;
+mod table;
+mod tables;
+mod visit;
+
+pub use context::probe_asids;
+pub use entry::{Bits, Entry, Kind, Marker, Migration, NonPresent, Prot, SwapEntry};
+pub use gather::Gather;
+pub use kernel::{KernelTables, MaxLeaf, ioremap, mode};
+pub use level::{Level, Mode, P4d, Pgd, Pmd, Pte, Pud, TABLE_ENTRIES, Upper, probe_mode};
+pub use table::{Slot, Table};
+pub use tables::{AnyEntry, NoPte, PageTables, PteGuard};
+pub use visit::{Copied, CopyEntry, Protect, Visit, Zap};

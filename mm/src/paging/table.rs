@@ -1,0 +1,122 @@
+//! One table: 512 entries in a page, which other harts and the hardware read and change at any moment.
+//!
+//! So an entry is reached only as a [`Slot`], by atomic operations. Stores have release ordering: what an
+//! entry leads to (a zeroed table, a filled page) is there before the entry is. Linux: `set_pte`,
+//! `ptep_get_and_clear` and so on in `arch/riscv/include/asm/pgtable.h`.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::entry::{Bits, Entry};
+use super::level::{Level, Pte, TABLE_ENTRIES};
+use crate::addr::{Pfn, VirtAddr};
+
+/// A table of level `L`, by its frame. To hold one says nothing about who may change it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Table<L: Level> {
+    pfn: Pfn,
+    level: PhantomData<L>,
+}
+
+impl<L: Level> Table<L> {
+    /// The table in frame `pfn`.
+    #[inline(always)]
+    pub(super) const fn at(pfn: Pfn) -> Self {
+        Self { pfn, level: PhantomData }
+    }
+
+    /// Its frame.
+    #[inline(always)]
+    pub const fn pfn(self) -> Pfn {
+        self.pfn
+    }
+
+    /// Its entries.
+    ///
+    /// # Safety
+    /// The frame holds a table of this level, and is not freed as long as the slots are used.
+    #[inline(always)]
+    pub(super) unsafe fn slots<'a>(self) -> &'a [Slot<L>; TABLE_ENTRIES] {
+        // SAFETY: a frame is page-aligned and in the direct map; a slot is a 64-bit atomic; the caller
+        // vouches for the rest.
+        unsafe { &*self.pfn.as_ptr().cast::<[Slot<L>; TABLE_ENTRIES]>() }
+    }
+
+    /// The entry that covers `addr`.
+    ///
+    /// # Safety
+    /// As [`Table::slots`].
+    #[inline(always)]
+    pub(super) unsafe fn slot<'a>(self, addr: VirtAddr) -> &'a Slot<L> {
+        // SAFETY: the caller vouches for it.
+        let slots = unsafe { self.slots() };
+        &slots[L::index(addr)]
+    }
+}
+
+impl<L: Level> fmt::Debug for Table<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table[level {} {:?}]", L::NUMBER, self.pfn)
+    }
+}
+
+/// Where one entry is. Whoever changes it holds the lock of its table, but for A and D, which the hardware
+/// sets at any time while the entry is a leaf.
+#[repr(transparent)]
+pub struct Slot<L: Level = Pte>(AtomicU64, PhantomData<L>);
+
+impl<L: Level> Slot<L> {
+    /// The entry now. What it leads to is seen as it was when the entry was set.
+    #[inline(always)]
+    pub fn get(&self) -> Entry<L> {
+        Entry::from_bits(self.0.load(Ordering::Acquire))
+    }
+
+    /// Sets the entry. For one that was not valid; of a leaf, A or D set at this moment would be lost.
+    #[inline(always)]
+    pub fn set(&self, entry: Entry<L>) {
+        self.0.store(entry.bits(), Ordering::Release);
+    }
+
+    /// Empties the slot; returns what was there, with A and D as they were at last (Linux:
+    /// `ptep_get_and_clear`).
+    #[inline(always)]
+    #[must_use]
+    pub fn take(&self) -> Entry<L> {
+        self.replace(Entry::NONE)
+    }
+
+    /// Sets the entry; returns what was there, with A and D as they were at last.
+    #[inline(always)]
+    pub fn replace(&self, entry: Entry<L>) -> Entry<L> {
+        Entry::from_bits(self.0.swap(entry.bits(), Ordering::AcqRel))
+    }
+
+    /// Changes a leaf from `old` to `new`, unless the hardware set A or D meanwhile: then what it made of it.
+    #[inline(always)]
+    pub fn compare_exchange(&self, old: Entry<L>, new: Entry<L>) -> Result<(), Entry<L>> {
+        match self.0.compare_exchange(old.bits(), new.bits(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(now) => Err(Entry::from_bits(now)),
+        }
+    }
+
+    /// Sets `bits`, such as A and D, in a leaf; returns what was there.
+    #[inline(always)]
+    pub fn insert(&self, bits: Bits) -> Entry<L> {
+        Entry::from_bits(self.0.fetch_or(bits.bits(), Ordering::AcqRel))
+    }
+
+    /// Clears `bits`, such as W (Linux: `ptep_set_wrprotect`) or A, in a leaf; returns what was there.
+    #[inline(always)]
+    pub fn remove(&self, bits: Bits) -> Entry<L> {
+        Entry::from_bits(self.0.fetch_and(!bits.bits(), Ordering::AcqRel))
+    }
+}
+
+impl<L: Level> fmt::Debug for Slot<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
