@@ -92,10 +92,13 @@ pub fn unpark(word: &AtomicU32, count: u32) -> u32 {
     (table().unpark)(word, count)
 }
 
-/// See [`Cold::reschedule`].
+/// See [`Cold::reschedule`]. Nothing happens while interrupts are off, as whoever turned them off is not
+/// to be switched away from; the next interrupt sees to it.
 #[cold]
 pub fn reschedule() {
-    (table().reschedule)()
+    if Hw::irqs_on() {
+        (table().reschedule)()
+    }
 }
 
 /// See [`Cold::remote_fence`]. Nothing happens for an empty set.

@@ -8,7 +8,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 0 | [`addr`], [`error`], [`gfp`] |
+//! | 0 | [`addr`], [`error`], [`gfp`], [`sync`] |
 //! | 4 | [`paging`] |
 
 #![cfg_attr(target_os = "none", no_std)]
@@ -17,3 +17,4 @@ pub mod addr;
 pub mod error;
 pub mod gfp;
 pub mod paging;
+pub mod sync;

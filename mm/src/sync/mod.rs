@@ -1,0 +1,62 @@
+//! Locks, and the one order in which they are taken (Linux: `kernel/locking/`).
+//!
+//! | lock | while waiting | while holding |
+//! |---|---|---|
+//! | [`SpinLock`] | spins | pre-emption off |
+//! | [`IrqSpinLock`] | spins | pre-emption and interrupts off |
+//! | [`RawSpinLock`] | spins | pre-emption off; four bytes, for a lock inside a page descriptor |
+//! | [`Mutex`] | sleeps | may sleep |
+//! | [`RwSem`] | sleeps | may sleep; many readers or one writer |
+//!
+//! The order is the declaration order of [`Rank`], outermost first. A debug build checks it at every
+//! acquisition and panics with both locks named; a release build keeps nothing of it.
+
+mod mutex;
+mod order;
+mod raw;
+mod rwsem;
+mod seq;
+mod spin;
+
+pub use mutex::{Mutex, MutexGuard};
+pub use order::{Nesting, Rank, acquire, acquire_tried, might_sleep, release};
+pub use rwsem::{ReadGuard, RwSem, WriteGuard};
+pub use seq::SeqCount;
+pub use spin::{IrqSpinGuard, IrqSpinLock, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
+
+/// What the lock algorithms in [`raw`] stand on. `mm/tests/loom.rs` gives them loom's instead, and
+/// models the very same source.
+mod shim {
+    pub(super) use core::sync::atomic::{AtomicU32, Ordering};
+    pub(super) use rux_machine::PreemptGuard;
+    use rux_machine::{Hot, Hw, cold};
+
+    /// Sleeps while `*word == expected`, or less long.
+    pub(super) fn park(word: &AtomicU32, expected: u32) {
+        cold::park(word, expected, None)
+    }
+
+    /// Wakes at most `count` sleepers on `word`.
+    pub(super) fn unpark(word: &AtomicU32, count: u32) {
+        cold::unpark(word, count);
+    }
+
+    /// Whether the running thread is to die.
+    pub(super) fn fatal_signal() -> bool {
+        cold::fatal_signal()
+    }
+
+    /// One turn of a waiting loop.
+    pub(super) fn relax() {
+        Hw::relax()
+    }
+
+    /// How often a sleeping lock looks again before it sleeps. The holder is most often running on
+    /// another hart and soon done; sleeping costs two switches.
+    pub(super) const SPINS: u32 = 64;
+}
+
+/// A fatal signal ended the wait: the caller unwinds to the way out to user mode (`EINTR`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("killed while waiting for a lock")]
+pub struct Killed;
