@@ -8,13 +8,28 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 0 | [`addr`], [`error`], [`gfp`], [`sync`] |
+//! | 0 | [`addr`], [`error`], [`gfp`], [`sync`], [`stat`], [`inject`] |
+//! | 1 | [`page`], [`memory`], [`early`] |
+//! | 2 | [`page_alloc`] |
 //! | 4 | [`paging`] |
 
+#![allow(dead_code)]
 #![cfg_attr(target_os = "none", no_std)]
 
 pub mod addr;
+pub mod early;
 pub mod error;
 pub mod gfp;
+#[cfg(not(target_os = "none"))]
+pub mod host;
+pub mod inject;
+pub mod memory;
+pub mod page;
+pub mod page_alloc;
 pub mod paging;
+pub mod stat;
 pub mod sync;
+
+pub use memory::{Memory, memory};
+pub use page::{Folio, FolioGuard, Page, PageFlags, PagePtr};
+pub use page_alloc::{FolioRef, PageBlock, alloc_folio, alloc_pages};

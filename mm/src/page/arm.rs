@@ -1,0 +1,126 @@
+//! The words of a descriptor that belong to whoever owns the page: one arm for each kind of owner.
+//!
+//! An arm is reached by its type, and the page says what it is: [`super::Page::arm`] checks. Every
+//! arm consists of atomics, so that any bits are a valid value and a look from afar (`/proc`,
+//! compaction) is never undefined. A room may define its own arm.
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+
+use super::{Page, PageType};
+
+/// Bytes that an arm may have.
+pub const ARM_SIZE: usize = 40;
+
+/// One owner's view of the words.
+///
+/// # Safety
+/// `repr(C)`, at most [`ARM_SIZE`] bytes, aligned to 8 at most, and nothing but atomics in it.
+pub unsafe trait Arm {
+    /// What the page's type must be while the arm is in use; `None` for a folio.
+    const TYPE: Option<PageType>;
+}
+
+macro_rules! arms {
+    ($($arm:ty => $kind:expr;)*) => {$(
+        const _: () = assert!(size_of::<$arm>() <= ARM_SIZE && align_of::<$arm>() <= 8);
+        // SAFETY: `repr(C)` of atomics; the size is asserted above.
+        unsafe impl Arm for $arm {
+            const TYPE: Option<PageType> = $kind;
+        }
+    )*};
+}
+
+arms! {
+    FolioArm => None;
+    TailArm => None;
+    FirstTailArm => None;
+    FreeArm => None;
+    TableArm => Some(PageType::Table);
+    SlabArm => Some(PageType::Slab);
+}
+
+/// The head page of a folio.
+#[repr(C)]
+#[derive(Debug)]
+pub struct FolioArm {
+    /// Links of the LRU list, frame numbers; 0 for none.
+    pub lru_next: AtomicU32,
+    /// See `lru_next`.
+    pub lru_prev: AtomicU32,
+    /// Whose memory it is, tagged (Linux: `PAGE_MAPPING_FLAGS`); 0 for nobody's.
+    pub mapping: AtomicUsize,
+    /// Where in the mapping, in base pages.
+    pub index: AtomicU64,
+    /// The owner's word: a swap entry, a buffer.
+    pub private: AtomicU64,
+}
+
+/// Any tail page of a compound page.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TailArm {
+    /// The head page.
+    pub head: AtomicPtr<Page>,
+}
+
+/// The first tail page of a compound page: what the folio has beside its head.
+#[repr(C)]
+#[derive(Debug)]
+pub struct FirstTailArm {
+    /// The head page, as in every tail.
+    pub head: AtomicPtr<Page>,
+    /// log2 of the number of pages.
+    pub order: AtomicU32,
+    /// How many times the folio is mapped by one entry for all of it.
+    pub entire_mapcount: AtomicU32,
+    /// How many mappings there are in all, of any of its pages or of all.
+    pub large_mapcount: AtomicU32,
+    /// How many times it is pinned for longer (`pin_user_pages`).
+    pub pincount: AtomicU32,
+}
+
+/// First page of a free block, in the buddy allocator or on a hart's list.
+#[repr(C)]
+#[derive(Debug)]
+pub struct FreeArm {
+    /// The next block of the list; null at its end.
+    pub(crate) next: AtomicPtr<Page>,
+    /// The block before; null for the first. Not kept on harts' lists.
+    pub(crate) prev: AtomicPtr<Page>,
+    /// log2 of the block's pages.
+    pub(crate) order: AtomicU32,
+    /// The list that it is on (buddy: the migrate type).
+    pub(crate) list: AtomicU32,
+}
+
+/// A page table.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TableArm {
+    /// The split lock of the table's entries.
+    pub lock: AtomicU32,
+    /// How many entries are in use, where that is kept.
+    pub used: AtomicU32,
+    /// The address space that it is part of, for those that come by way of the page.
+    pub owner: AtomicUsize,
+    /// The next table to be freed, while it waits for readers.
+    pub next: AtomicPtr<Page>,
+    /// Free for the room `paging`.
+    pub extra: [AtomicU64; 2],
+}
+
+/// First page of a slab.
+#[repr(C)]
+#[derive(Debug)]
+pub struct SlabArm {
+    /// The cache that the objects are of.
+    pub cache: AtomicUsize,
+    /// First free object and counters, one word.
+    pub freelist: AtomicU64,
+    /// The next slab of the list.
+    pub next: AtomicPtr<Page>,
+    /// The slab before.
+    pub prev: AtomicPtr<Page>,
+    /// Free for the room `slab`.
+    pub extra: AtomicU64,
+}

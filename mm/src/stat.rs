@@ -1,0 +1,134 @@
+//! What `/proc/vmstat` and `/proc/meminfo` count, one plain counter for each hart (Linux: `mm/vmstat.c`).
+//!
+//! A hart adds to its own counter with one relaxed atomic addition, so that an interrupt or a
+//! migration in between does no harm; a reader sums. A sum is exact when nobody adds meanwhile.
+
+use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use rux_machine::{HotExt, Hw, MAX_HARTS};
+
+use crate::memory::memory;
+
+macro_rules! items {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// One thing counted. Sizes are in base pages unless the item says otherwise.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Item {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Item {
+            /// All items, in the order of `/proc/vmstat`.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in `/proc/vmstat`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+items! {
+    /// Anonymous pages on the inactive LRU list.
+    InactiveAnon = "nr_inactive_anon",
+    /// Anonymous pages on the active LRU list.
+    ActiveAnon = "nr_active_anon",
+    /// File pages on the inactive LRU list.
+    InactiveFile = "nr_inactive_file",
+    /// File pages on the active LRU list.
+    ActiveFile = "nr_active_file",
+    /// Pages that cannot be reclaimed.
+    Unevictable = "nr_unevictable",
+    /// Pages locked by `mlock`.
+    Mlock = "nr_mlock",
+    /// Slab pages that a shrinker can free.
+    SlabReclaimable = "nr_slab_reclaimable",
+    /// Slab pages that stay until their objects are freed.
+    SlabUnreclaimable = "nr_slab_unreclaimable",
+    /// Anonymous pages that are mapped.
+    AnonMapped = "nr_anon_pages",
+    /// File pages that are mapped, one for each page.
+    FileMapped = "nr_mapped",
+    /// Pages of the page cache, tmpfs and shared memory included.
+    FilePages = "nr_file_pages",
+    /// Pages to be written.
+    FileDirty = "nr_dirty",
+    /// Pages being written.
+    Writeback = "nr_writeback",
+    /// Pages of tmpfs and shared memory.
+    Shmem = "nr_shmem",
+    /// Transparent huge pages, in 2 MiB.
+    AnonThps = "nr_anon_transparent_hugepages",
+    /// Bytes of kernel stacks, in KiB.
+    KernelStackKb = "nr_kernel_stack",
+    /// Page tables of user space.
+    PageTable = "nr_page_table_pages",
+    /// Pages of the swap cache.
+    SwapCached = "nr_swapcached",
+    /// Blocks taken from the allocator, one a block of any order.
+    PgAlloc = "pgalloc_normal",
+    /// Faults served.
+    PgFault = "pgfault",
+    /// Faults that waited for I/O.
+    PgMajFault = "pgmajfault",
+    /// Pages read from files and swap, in KiB.
+    PgPgIn = "pgpgin",
+    /// Pages written to files and swap, in KiB.
+    PgPgOut = "pgpgout",
+    /// Pages read from swap.
+    PswpIn = "pswpin",
+    /// Pages written to swap.
+    PswpOut = "pswpout",
+    /// Processes killed for want of memory.
+    OomKill = "oom_kill",
+    /// Times that an allocation tried to reclaim by itself.
+    AllocStall = "allocstall_normal",
+}
+
+const COUNT: usize = Item::ALL.len();
+
+/// One hart's counters.
+#[derive(Debug)]
+pub(crate) struct Counters([AtomicI64; COUNT]);
+
+impl Counters {
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicI64::new(0) }; COUNT])
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&self, item: Item, amount: i64) {
+        self.0[item as usize].fetch_add(amount, Relaxed);
+    }
+
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn clear(&self) {
+        self.0.iter().for_each(|counter| counter.store(0, Relaxed));
+    }
+}
+
+/// Adds to an item; a negative amount takes away.
+#[inline(always)]
+pub fn add(item: Item, amount: i64) {
+    memory().hart(Hw::hart()).stat.add(item, amount);
+}
+
+/// Adds one to an item.
+#[inline(always)]
+pub fn inc(item: Item) {
+    add(item, 1);
+}
+
+/// Takes one from an item.
+#[inline(always)]
+pub fn dec(item: Item) {
+    add(item, -1);
+}
+
+/// An item over all harts. Not below 0, though a sum taken while pages move may be.
+pub fn read(item: Item) -> u64 {
+    let sum: i64 = (0..MAX_HARTS).map(|hart| memory().hart(hart).stat.0[item as usize].load(Relaxed)).sum();
+    sum.max(0) as u64
+}
