@@ -76,7 +76,7 @@ impl Folio {
     #[inline(always)]
     pub fn page(&self, index: usize) -> PagePtr {
         debug_assert!(index < self.pages());
-        self.head().add(index)
+        self.head().nth(index)
     }
 
     /// The frame of the first page.
@@ -127,7 +127,7 @@ impl Folio {
     #[inline(always)]
     fn first_tail(&self) -> Option<&FirstTailArm> {
         self.is_large().then(|| {
-            let tail = self.head().add(1).as_ptr();
+            let tail = self.head().nth(1).as_ptr();
             // SAFETY: a head's second page exists, and descriptors live as long as the machine.
             unsafe { (*tail).arm_unchecked::<FirstTailArm>() }
         })

@@ -244,7 +244,7 @@ impl PagePtr {
 
     /// The descriptor `pages` further up, which is of the same block.
     #[inline(always)]
-    pub fn add(self, pages: usize) -> Self {
+    pub(crate) fn nth(self, pages: usize) -> Self {
         // SAFETY: the caller stays in a block, all of whose descriptors exist; the result is not null.
         Self(unsafe { NonNull::new_unchecked(self.0.as_ptr().wrapping_add(pages)) })
     }
