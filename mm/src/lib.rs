@@ -11,6 +11,7 @@
 //! | 0 | [`addr`], [`error`], [`gfp`], [`sync`], [`stat`], [`inject`] |
 //! | 1 | [`page`], [`memory`], [`early`] |
 //! | 2 | [`page_alloc`] |
+//! | 3 | [`slab`] |
 //! | 4 | [`paging`] |
 
 #![allow(dead_code)]
@@ -27,6 +28,7 @@ pub mod memory;
 pub mod page;
 pub mod page_alloc;
 pub mod paging;
+pub mod slab;
 pub mod stat;
 pub mod sync;
 
