@@ -1,0 +1,88 @@
+//! Builds the kernel and our own programs with cargo, and C programs with the cross compiler.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::cli::Profile;
+use crate::{paths, shell};
+
+pub(crate) const KERNEL_TARGET: &str = "riscv64imac-unknown-none-elf";
+pub(crate) const USER_TARGET: &str = "riscv64gc-unknown-linux-gnu";
+pub(crate) const CROSS_GCC: &str = "riscv64-linux-gnu-gcc";
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(paths::root());
+    command
+}
+
+/// Builds the kernel; returns its ELF file.
+pub(crate) fn kernel(profile: Profile, quiet: bool) -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args(["build", "--package", "rux", "--target", KERNEL_TARGET])
+        .arg("--target-dir")
+        .arg(paths::target());
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    if quiet {
+        command.arg("--quiet");
+    }
+    shell::run(&mut command).context("building the kernel")?;
+    let folder = match profile {
+        Profile::Release => "release",
+        Profile::Debug => "debug",
+    };
+    Ok(paths::target().join(KERNEL_TARGET).join(folder).join("rux"))
+}
+
+/// Builds the programs of `user/`; returns the folder that they are in.
+pub(crate) fn programs(quiet: bool) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.current_dir(paths::root().join("user"));
+    command.args(["build", "--release", "--target-dir"]).arg(paths::user());
+    if quiet {
+        command.arg("--quiet");
+    }
+    shell::run(&mut command).context("building user/")?;
+    Ok(paths::user().join(USER_TARGET).join("release"))
+}
+
+/// Compiles each `user/c/*.c` that has changed to a static program; returns their paths.
+pub(crate) fn c_programs() -> Result<Vec<PathBuf>> {
+    let sources = paths::root().join("user/c");
+    let folder = paths::user().join("c");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let header = modified(&sources.join("check.h"));
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
+        let source = entry?.path();
+        if source.extension().is_none_or(|extension| extension != "c") {
+            continue;
+        }
+        let program = folder.join(source.file_stem().unwrap_or_default());
+        let newest_source = modified(&source).max(header);
+        if modified(&program) < newest_source {
+            compile_c(&source, &program)?;
+        }
+        programs.push(program);
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+fn compile_c(source: &Path, program: &Path) -> Result<()> {
+    let mut command = Command::new(CROSS_GCC);
+    command.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-pthread", "-o"]);
+    command.arg(program).arg(source);
+    shell::run(&mut command)
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}

@@ -1,0 +1,249 @@
+//! The command line, kept from now on: what README documents is what this file parses.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use lexopt::prelude::*;
+
+pub(crate) const HELP: &str = "\
+cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cpu QEMU-CPU] [--icount]
+                [--append CMDLINE] [--copy HOSTPATH[:GUESTPATH]]... [--quiet] [--timeout SECONDS]
+                [-- PROGRAM ARGS...]
+    Sets up what is missing, builds Rux and boots it; with PROGRAM the machine powers off when it ends, with its
+    exit status (128+n for a signal; 124 after the timeout, 101 after a kernel panic); without, to a shell.
+    On a terminal every key goes to the guest, ^C too; C-a x ends QEMU, C-a c is its monitor, C-a C-a sends C-a.
+cargo xtask test [FILTER] [--long]
+    Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
+cargo xtask build [--debug]
+    Builds the kernel and init alone.
+cargo xtask setup
+    Installs what is missing, and nothing else.
+";
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Setup,
+    Build(Profile),
+    Run(RunOptions),
+    Test(TestOptions),
+}
+
+/// How the kernel is built: `Release` for use and figures, `Debug` with every check on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Profile {
+    #[default]
+    Release,
+    Debug,
+}
+
+/// A file or folder of the host for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub host: PathBuf,
+    pub guest: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RunOptions {
+    pub profile: Profile,
+    pub smp: u32,
+    /// In QEMU's notation: a number with `M` or `G`.
+    pub mem: String,
+    pub paging: Option<String>,
+    pub cpu: String,
+    pub icount: bool,
+    /// More words for the kernel's command line.
+    pub append: String,
+    pub copies: Vec<Copy>,
+    pub quiet: bool,
+    pub timeout: Option<Duration>,
+    pub program: Vec<OsString>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions {
+            profile: Profile::Release,
+            smp: 1,
+            mem: "1G".into(),
+            paging: None,
+            cpu: "rv64".into(),
+            icount: false,
+            append: String::new(),
+            copies: Vec::new(),
+            quiet: false,
+            timeout: None,
+            program: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct TestOptions {
+    pub filter: Option<String>,
+    pub long: bool,
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command> {
+    let mut parser = lexopt::Parser::from_args(args);
+    match parser.next()? {
+        Some(Value(name)) => match name.to_str() {
+            Some("run") => parse_run(parser).map(Command::Run),
+            Some("test") => parse_test(parser).map(Command::Test),
+            Some("build") => parse_build(parser).map(Command::Build),
+            Some("setup") => match parser.next()? {
+                None => Ok(Command::Setup),
+                Some(arg) => Err(arg.unexpected().into()),
+            },
+            Some("help") => Ok(Command::Help),
+            _ => bail!("there is no command `{}`", name.display()),
+        },
+        None | Some(Short('h') | Long("help")) => Ok(Command::Help),
+        Some(arg) => Err(arg.unexpected().into()),
+    }
+}
+
+fn parse_run(mut parser: lexopt::Parser) -> Result<RunOptions> {
+    let mut options = RunOptions::default();
+    loop {
+        // Everything after `--` is the program's, options included.
+        if let Some(mut raw) = parser.try_raw_args()
+            && raw.peek().is_some_and(|arg| arg == "--")
+        {
+            raw.next();
+            options.program = raw.collect();
+            break;
+        }
+        let Some(arg) = parser.next()? else { break };
+        match arg {
+            Long("debug") => options.profile = Profile::Debug,
+            Long("smp") => options.smp = parser.value()?.parse_with(harts)?,
+            Long("mem") => options.mem = parser.value()?.parse_with(memory)?,
+            Long("paging") => options.paging = Some(parser.value()?.parse_with(paging)?),
+            Long("cpu") => options.cpu = parser.value()?.string()?,
+            Long("icount") => options.icount = true,
+            Long("append") => {
+                options.append.push(' ');
+                options.append.push_str(&parser.value()?.string()?);
+            }
+            Long("copy") => options.copies.push(copy(&parser.value()?.string()?)?),
+            Long("quiet") => options.quiet = true,
+            Long("timeout") => options.timeout = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Value(word) => bail!("`{}`: put `--` before the program to run", word.display()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if options.icount && options.smp != 1 {
+        bail!("--icount counts one hart's instructions; leave --smp {} out", options.smp);
+    }
+    Ok(options)
+}
+
+fn parse_test(mut parser: lexopt::Parser) -> Result<TestOptions> {
+    let mut options = TestOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("long") => options.long = true,
+            Value(filter) if options.filter.is_none() => options.filter = Some(filter.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+fn parse_build(mut parser: lexopt::Parser) -> Result<Profile> {
+    let mut profile = Profile::Release;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("debug") => profile = Profile::Debug,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(profile)
+}
+
+fn harts(text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(n @ 1..=64) => Ok(n),
+        _ => bail!("--smp takes 1 to 64 harts"),
+    }
+}
+
+fn memory(text: &str) -> Result<String> {
+    let digits = text.strip_suffix(['M', 'G', 'm', 'g']).unwrap_or(text);
+    match digits.parse::<u64>() {
+        Ok(1..) => Ok(text.into()),
+        _ => bail!("--mem takes a size such as 512M or 1G"),
+    }
+}
+
+fn paging(text: &str) -> Result<String> {
+    match text {
+        "sv39" | "sv48" | "sv57" => Ok(text.into()),
+        _ => bail!("--paging takes sv39, sv48 or sv57"),
+    }
+}
+
+/// `HOST[:GUEST]`; without a guest path the file goes to `/root` under its own name.
+fn copy(text: &str) -> Result<Copy> {
+    let (host, guest) = match text.rsplit_once(':') {
+        Some((host, guest)) if guest.starts_with('/') => (host, Some(guest)),
+        _ => (text, None),
+    };
+    let host = PathBuf::from(host);
+    let guest = match guest {
+        Some(guest) => guest.into(),
+        None => {
+            let real = host.canonicalize().with_context(|| format!("--copy {}", host.display()))?;
+            let name = real.file_name().and_then(|name| name.to_str());
+            format!("/root/{}", name.ok_or_else(|| anyhow!("--copy {text}: give a guest path"))?)
+        }
+    };
+    Ok(Copy { host, guest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(words: &[&str]) -> Result<RunOptions> {
+        let args = std::iter::once("run").chain(words.iter().copied()).map(OsString::from);
+        match parse(args)? {
+            Command::Run(options) => Ok(options),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_programs_options_are_its_own() {
+        let options = run(&["--quiet", "--mem", "512M", "--", "/bin/ls", "--quiet", "--", "-d"]).unwrap();
+        assert!(options.quiet);
+        assert_eq!(options.mem, "512M");
+        assert_eq!(options.program, ["/bin/ls", "--quiet", "--", "-d"]);
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for words in [
+            &["--smp", "0"][..],
+            &["--smp", "65"],
+            &["--mem", "lots"],
+            &["--paging", "sv32"],
+            &["--icount", "--smp", "2"],
+            &["prog"],
+            &["--what"],
+        ] {
+            assert!(run(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn copies_split_at_the_guest_path() {
+        assert_eq!(copy("a:b:/c").unwrap(), Copy { host: "a:b".into(), guest: "/c".into() });
+        assert_eq!(copy("/").map_err(|_| ()), Err(()));
+    }
+}

@@ -1,0 +1,74 @@
+//! What is checked on the host: formatting, lints for every target, the crates' own tests, and the same under Miri.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Outcome, Step};
+use crate::build::{self, KERNEL_TARGET};
+use crate::cli::TestOptions;
+use crate::{paths, shell};
+
+/// Crates that build for the bare machine.
+const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "rux"];
+
+/// Crates with `unsafe` that runs on the host.
+const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
+
+pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
+    let long = options.long;
+    let user = || {
+        let mut command = build::cargo();
+        command.current_dir(paths::root().join("user"));
+        command
+    };
+    let mut steps = vec![
+        cargo("format", build::cargo(), &["fmt", "--all", "--check"]),
+        cargo("format user", user(), &["fmt", "--all", "--check"]),
+        cargo("lint host", build::cargo(), &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]),
+        cargo(
+            "lint kernel",
+            build::cargo(),
+            &[
+                &["clippy", "--quiet", "--target", KERNEL_TARGET],
+                &KERNEL_CRATES[..],
+                &["--", "-D", "warnings"],
+            ]
+            .concat(),
+        ),
+    ];
+    let mut lint_user = user();
+    lint_user.env("CARGO_TARGET_DIR", paths::user());
+    steps.push(cargo("lint user", lint_user, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
+    steps.push(cargo("host tests", build::cargo(), &["test", "--quiet", "--workspace", "--exclude", "rux"]));
+    steps.push(Step::new("miri", move || miri(long)));
+    steps
+}
+
+fn cargo(name: &'static str, mut command: Command, args: &[&str]) -> Step<'static> {
+    command.args(args);
+    Step::new(name, move || shell::run(&mut command).map(|()| Outcome::Passed))
+}
+
+/// Miri is part of nightly only. Tests that take it too long are left out by `cfg(miri)` unless `RUX_LONG` is set when
+/// they are compiled.
+fn miri(long: bool) -> Result<Outcome> {
+    let cargo = || {
+        let mut command = Command::new("cargo");
+        // The stable toolchain that runs us must not be inherited.
+        command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").current_dir(paths::root());
+        command.args(["+nightly", "miri"]);
+        command
+    };
+    if !shell::succeeds(cargo().arg("--version")) {
+        let reason = "no nightly Rust with Miri; `rustup toolchain install nightly -c miri,rust-src` adds it";
+        return Ok(Outcome::Skipped(reason.into()));
+    }
+    let mut command = cargo();
+    command.args(["test", "--quiet"]).args(MIRI_CRATES).arg("--target-dir").arg(paths::target().join("miri"));
+    command.env("MIRIFLAGS", "-Zmiri-permissive-provenance -Zmiri-disable-isolation");
+    if long {
+        command.env("RUX_LONG", "1");
+    }
+    shell::run(&mut command).map(|()| Outcome::Passed)
+}
