@@ -1,5 +1,15 @@
 //! Signals (Linux: `kernel/signal.c`, `arch/riscv/kernel/signal.c`).
 
+pub mod action;
+pub mod info;
+mod pending;
+mod set;
+
+pub use action::{Actions, SigAction};
+pub use info::SigInfo;
+pub use pending::{Flushed, Pending, QueueFull};
+pub use set::{DefaultAction, SigSet, Signal};
+
 use rux_mm::addr::VirtAddr;
 
 use crate::trap::TrapFrame;

@@ -66,6 +66,16 @@ ranks! {
     Process,
     /// Signal actions and what is pending.
     Signal,
+    /// The signals of one thread.
+    ThreadSignal,
+    /// Signal actions, which processes may share.
+    SignalActions,
+    /// What a thread or a process points to: credentials, files, address space.
+    ThreadField,
+    /// The table of process numbers.
+    PidTable,
+    /// The accounts of users.
+    Users,
     /// Timers of processes.
     PosixTimer,
     /// Other spinning locks of the kernel that allocate.
