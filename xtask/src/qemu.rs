@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
-use crate::{icount, shell};
+use crate::{icount, paths, shell};
 
 pub(crate) const QEMU: &str = "qemu-system-riscv64";
 
@@ -142,8 +142,11 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 
 /// Whether this QEMU can build a `virt` machine with that CPU.
 pub(crate) fn knows_cpu(cpu: &str) -> bool {
+    // QEMU ends after writing the tree. It replaces the file of that name, so this must be one of our own.
+    let tree = paths::setup().join("probe.dtb");
     let mut command = Command::new(QEMU);
-    command.args(["-machine", "virt,dumpdtb=/dev/null", "-display", "none", "-nodefaults", "-cpu", cpu]);
+    command.arg("-machine").arg(format!("virt,dumpdtb={}", tree.display()));
+    command.args(["-display", "none", "-nodefaults", "-cpu", cpu]);
     shell::succeeds(&mut command)
 }
 
