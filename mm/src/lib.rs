@@ -13,6 +13,8 @@
 //! | 2 | [`page_alloc`] |
 //! | 3 | [`slab`] |
 //! | 4 | [`paging`] |
+//! | 5 | [`vma`], [`rmap`], [`filemap`] |
+//! | 6 | [`space`], [`fault`] |
 
 #![allow(dead_code)]
 #![cfg_attr(target_os = "none", no_std)]
@@ -20,6 +22,8 @@
 pub mod addr;
 pub mod early;
 pub mod error;
+pub mod fault;
+pub mod filemap;
 pub mod gfp;
 #[cfg(not(target_os = "none"))]
 pub mod host;
@@ -28,9 +32,12 @@ pub mod memory;
 pub mod page;
 pub mod page_alloc;
 pub mod paging;
+pub mod rmap;
 pub mod slab;
+pub mod space;
 pub mod stat;
 pub mod sync;
+pub mod vma;
 
 pub use memory::{Memory, memory};
 pub use page::{Folio, FolioGuard, Page, PageFlags, PagePtr};

@@ -9,6 +9,7 @@ use crate::addr::PhysAddr;
 use crate::early::{EarlyMemory, MapVmemmap};
 use crate::error::AllocError;
 use crate::page::Memmap;
+use crate::page_alloc::ZeroPage;
 use crate::stat::Counters;
 
 /// What the command line says about memory.
@@ -21,6 +22,7 @@ pub struct BootOptions {
 /// Everything that the memory manager knows.
 pub struct Memory {
     pub(crate) memmap: Memmap,
+    pub(crate) zero_page: ZeroPage,
     harts: [HartMemory; MAX_HARTS],
 }
 
@@ -39,7 +41,11 @@ impl HartMemory {
 impl Memory {
     /// Nothing known yet: no zone has a page.
     pub const fn new() -> Self {
-        Self { memmap: Memmap::new(), harts: [const { HartMemory::new() }; MAX_HARTS] }
+        Self {
+            memmap: Memmap::new(),
+            zero_page: ZeroPage::new(),
+            harts: [const { HartMemory::new() }; MAX_HARTS],
+        }
     }
 
     /// Boots: makes descriptors for all RAM, gives what is not taken to the zones. Called once, on one

@@ -5,6 +5,7 @@
 //! A free frame has no references; all zeroes is a frame that nobody was ever given.
 
 pub mod arm;
+mod bytes;
 mod count;
 mod flags;
 mod folio;
@@ -22,6 +23,7 @@ use core::sync::atomic::{
 use core::cell::UnsafeCell;
 
 pub use arm::{Arm, FirstTailArm, FolioArm, SlabArm, TableArm, TailArm};
+pub use bytes::PageBytes;
 pub use count::{Count, Put};
 pub use flags::{PageFlags, PageType};
 pub use folio::{Folio, FolioGuard, MappingWord};

@@ -2,9 +2,12 @@
 
 mod block;
 mod folio_ref;
+mod zero;
 
 pub use block::PageBlock;
 pub use folio_ref::FolioRef;
+pub(crate) use zero::ZeroPage;
+pub use zero::zero_folio;
 
 use crate::addr::Order;
 use crate::error::AllocError;

@@ -1,0 +1,291 @@
+//! The page cache: the pages of one file, found by number, read on demand, and mapped (Linux:
+//! `mm/filemap.c`, `mm/shmem.c`, `struct address_space`).
+//!
+//! A [`Mapping`] with a [`Store`] reads its pages from there; one without is memory itself (tmpfs,
+//! shared anonymous memory): its pages are zero at first and stay until they are truncated. The
+//! index owns one reference of each folio. Locks, outermost first: the file system's own lock of the
+//! inode, a folio's lock, the links (`rmap::imap`), page tables, the index.
+
+mod index;
+mod io;
+mod quota;
+mod truncate;
+
+pub use io::PageBytes;
+pub use quota::PageQuota;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
+use crate::error::AllocError;
+use crate::filemap::index::{PageIndex, Refused};
+use crate::gfp::Gfp;
+use crate::page::{Folio, MappingWord, PageFlags};
+use crate::page_alloc::{FolioRef, alloc_folio};
+use crate::rmap::FileMaps;
+use crate::slab::{KArc, KBox};
+use crate::stat::{self, Item};
+use crate::sync::{Rank, SpinLock};
+
+/// Why a page of a file is not to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FileError {
+    /// No memory (`ENOMEM`).
+    #[error("out of memory")]
+    NoMemory,
+    /// The file system is full (`ENOSPC`).
+    #[error("no space left")]
+    NoSpace,
+    /// The store failed (`EIO`).
+    #[error("input/output error")]
+    Io,
+    /// Past the end of the file.
+    #[error("past the end of the file")]
+    PastEnd,
+    /// The other side of a copy could not be touched (`EFAULT`).
+    #[error("bad address")]
+    Fault,
+}
+
+impl From<AllocError> for FileError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// Where the pages of a file come from.
+pub trait Store: Send + Sync {
+    /// Fills the folio, which is locked, with the file's bytes from page `index` on; zeroes past its
+    /// end. May sleep; holds no other lock.
+    ///
+    /// # Errors
+    /// [`FileError::Io`], [`FileError::NoMemory`].
+    fn read_folio(&self, folio: &Folio, index: u64) -> Result<(), FileError>;
+}
+
+/// The most bytes of a file (`MAX_LFS_FILESIZE`).
+pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+
+/// The page cache of one file.
+pub struct Mapping {
+    index: SpinLock<PageIndex>,
+    /// Bytes of the file. Written by whoever holds the inode's lock; a fault reads it with the folio
+    /// locked.
+    size: AtomicU64,
+    maps: FileMaps,
+    store: Option<KBox<dyn Store>>,
+    quota: Option<KArc<PageQuota>>,
+}
+
+impl Mapping {
+    /// The memory of a new tmpfs file or of shared anonymous memory: empty, `size` bytes long. Its
+    /// pages count against `quota`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new_memory(size: u64, quota: Option<KArc<PageQuota>>) -> Result<KArc<Self>, AllocError> {
+        Self::new(size, None, quota)
+    }
+
+    /// The cache of a file of `size` bytes whose pages come from `store`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new_file(size: u64, store: KBox<dyn Store>) -> Result<KArc<Self>, AllocError> {
+        Self::new(size, Some(store), None)
+    }
+
+    fn new(
+        size: u64,
+        store: Option<KBox<dyn Store>>,
+        quota: Option<KArc<PageQuota>>,
+    ) -> Result<KArc<Self>, AllocError> {
+        let mapping = Self {
+            index: SpinLock::new(Rank::PageIndex, PageIndex::new()),
+            size: AtomicU64::new(size),
+            maps: FileMaps::new(),
+            store,
+            quota,
+        };
+        KArc::new(mapping, Gfp::KERNEL)
+    }
+
+    /// Bytes of the file (`i_size`).
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Pages that hold a byte of the file, hole or not.
+    #[inline]
+    pub fn end_index(&self) -> u64 {
+        self.size().div_ceil(PAGE_SIZE as u64)
+    }
+
+    /// Pages that are in the cache (`i_blocks` of a tmpfs file, over 8).
+    pub fn pages(&self) -> u64 {
+        self.index.lock().len()
+    }
+
+    /// Whether the pages are the file: nothing to read, nothing to write back.
+    #[inline]
+    pub fn is_memory(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Where the file is mapped.
+    pub(crate) fn maps(&self) -> &FileMaps {
+        &self.maps
+    }
+
+    /// Whether the file is mapped anywhere.
+    pub fn is_mapped(&self) -> bool {
+        !self.maps.is_empty()
+    }
+
+    /// The number of the first page at or above `index` that is in the cache (`SEEK_DATA`).
+    pub fn next_page(&self, index: u64) -> Option<u64> {
+        self.index.lock().next(index).map(|(index, _)| index)
+    }
+
+    /// The folio of page `index`, if it is in the cache; perhaps not up to date, perhaps truncated
+    /// the moment after (Linux: `filemap_get_folio`).
+    pub fn find(&self, index: u64) -> Option<FolioRef> {
+        self.index.lock().get(index).cloned()
+    }
+
+    /// As [`Mapping::find`], if it can be read.
+    pub fn find_uptodate(&self, index: u64) -> Option<FolioRef> {
+        self.find(index).filter(|folio| folio.is_uptodate())
+    }
+
+    /// The folio of page `index`, made and read if need be. May sleep. Whoever wants to be sure that it
+    /// is still the file's locks it and asks [`Mapping::owns`].
+    ///
+    /// # Errors
+    /// [`FileError::PastEnd`] at and after the end of the file, [`FileError::NoSpace`] where the quota
+    /// ends, no memory, or the store's.
+    pub fn get(&self, index: u64) -> Result<FolioRef, FileError> {
+        if index >= self.end_index() {
+            return Err(FileError::PastEnd);
+        }
+        self.get_any(index)
+    }
+
+    /// As [`Mapping::get`], wherever the file ends: for a write that makes it longer.
+    fn get_any(&self, index: u64) -> Result<FolioRef, FileError> {
+        let folio = match self.find(index) {
+            Some(folio) => folio,
+            None => self.add(index)?,
+        };
+        if folio.is_uptodate() {
+            return Ok(folio);
+        }
+        let Some(store) = &self.store else { return Err(FileError::Io) };
+        {
+            // Two readers of one page: the second finds it read.
+            let locked = folio.lock();
+            if !locked.is_uptodate() {
+                store.read_folio(&locked, index)?;
+                locked.set_flags(PageFlags::UPTODATE);
+            }
+        }
+        Ok(folio)
+    }
+
+    /// Puts a page in where there is none; another's, if somebody was quicker.
+    fn add(&self, index: u64) -> Result<FolioRef, FileError> {
+        let memory = self.store.is_none();
+        if let Some(quota) = &self.quota
+            && !quota.take()
+        {
+            return Err(FileError::NoSpace);
+        }
+        let made = self.add_charged(index, memory);
+        if !matches!(made, Ok((_, true)))
+            && let Some(quota) = &self.quota
+        {
+            quota.give(1);
+        }
+        made.map(|(folio, _)| folio)
+    }
+
+    /// As [`Mapping::add`], and says whether the page is new.
+    fn add_charged(&self, index: u64, memory: bool) -> Result<(FolioRef, bool), FileError> {
+        let gfp = if memory { Gfp::HIGHUSER_MOVABLE | Gfp::ZERO } else { Gfp::HIGHUSER_MOVABLE };
+        let folio = alloc_folio(gfp, Order::ZERO)?;
+        folio.set_mapping(MappingWord::File((&raw const *self).addr()));
+        folio.set_index(index);
+        if memory {
+            folio.set_flags(PageFlags::SWAPBACKED | PageFlags::UPTODATE);
+        }
+        let mut cached = folio.clone();
+        let mut spare = None;
+        loop {
+            let mut pages = self.index.lock();
+            match pages.insert(index, cached, spare.take()) {
+                Ok(()) => {
+                    drop(pages);
+                    self.count(1);
+                    return Ok((folio, true));
+                }
+                Err(Refused::Present(refused)) => {
+                    let present = pages.get(index).cloned();
+                    drop(pages);
+                    cached = refused;
+                    if let Some(present) = present {
+                        return Ok((present, false));
+                    }
+                }
+                Err(Refused::NoMemory(refused)) => {
+                    cached = refused;
+                    let chunks = pages.chunks();
+                    drop(pages);
+                    spare = Some(PageIndex::spare(chunks, Gfp::KERNEL)?);
+                }
+            }
+        }
+    }
+
+    /// Whether the folio, which is locked, is still page `index` of this file.
+    pub fn owns(&self, folio: &Folio, index: u64) -> bool {
+        folio.mapping() == MappingWord::File((&raw const *self).addr()) && folio.index() == index
+    }
+
+    /// Takes page `index` out. Its folio is locked and unmapped, or nobody can reach the mapping.
+    fn remove(&self, index: u64) {
+        let removed = self.index.lock().remove(index);
+        if let Some(folio) = removed {
+            folio.set_mapping(MappingWord::None);
+            self.count(-1);
+            if let Some(quota) = &self.quota {
+                quota.give(1);
+            }
+        }
+    }
+
+    fn count(&self, pages: i64) {
+        stat::add(Item::FilePages, pages);
+        if self.store.is_none() {
+            stat::add(Item::Shmem, pages);
+        }
+    }
+
+    /// Page number of a byte, and the byte's place in the page.
+    #[inline]
+    const fn place(position: u64) -> (u64, usize) {
+        (position >> PAGE_SHIFT, (position & (PAGE_SIZE as u64 - 1)) as usize)
+    }
+}
+
+impl Drop for Mapping {
+    /// The last user is gone, so nothing maps the file: its pages go.
+    fn drop(&mut self) {
+        debug_assert!(self.maps.is_empty(), "a mapped file is freed");
+        let mut from = 0;
+        while let Some(index) = self.next_page(from) {
+            self.remove(index);
+            from = index + 1;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Taking pages out of an address space (Linux: `zap_pte_range`, `struct zap_details`).
+
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::page::{PageFlags, pfn_to_page};
+use crate::paging::{Entry, Gather, Kind, Level, Zap};
+use crate::rmap::{PageKind, SpaceCore, uncount_mapping};
+
+/// Which pages go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Which {
+    /// All.
+    All,
+    /// Those of the file; private copies stay (a hole punched, not a truncation).
+    FileOnly,
+}
+
+/// The visitor that lets go of pages: mapcount, resident set, and what the entry knew of dirt and use.
+pub(crate) struct ZapPages<'a> {
+    core: &'a SpaceCore,
+    which: Which,
+    gone: [i64; 3],
+}
+
+impl<'a> ZapPages<'a> {
+    pub(crate) fn new(core: &'a SpaceCore, which: Which) -> Self {
+        core.note_high_rss();
+        Self { core, which, gone: [0; 3] }
+    }
+}
+
+impl Drop for ZapPages<'_> {
+    fn drop(&mut self) {
+        for kind in [PageKind::File, PageKind::Anon, PageKind::Shmem] {
+            if self.gone[kind as usize] != 0 {
+                self.core.add_rss(kind, -self.gone[kind as usize]);
+            }
+        }
+    }
+}
+
+impl Zap for ZapPages<'_> {
+    #[inline(always)]
+    fn keeps<L: Level>(&mut self, _addr: VirtAddr, entry: Entry<L>) -> bool {
+        match (self.which, entry.kind()) {
+            (Which::All, _) => false,
+            (Which::FileOnly, Kind::Leaf(_) | Kind::ProtNone(_)) if entry.is_special() => false,
+            (Which::FileOnly, Kind::Leaf(pfn) | Kind::ProtNone(pfn)) => pfn_to_page(pfn).folio().is_anon(),
+            // A private copy may be in swap.
+            (Which::FileOnly, _) => true,
+        }
+    }
+
+    #[inline(always)]
+    fn taken<L: Level>(&mut self, _addr: VirtAddr, entry: Entry<L>, gather: &mut Gather<'_>) {
+        let pfn = match entry.kind() {
+            Kind::Leaf(pfn) | Kind::ProtNone(pfn) if !entry.is_special() => pfn,
+            _ => return,
+        };
+        let folio = uncount_mapping(pfn);
+        let kind = PageKind::of(folio);
+        if kind != PageKind::Anon {
+            if entry.is_dirty() && !folio.flags().contains(PageFlags::DIRTY) {
+                folio.set_flags(PageFlags::DIRTY);
+            }
+            if entry.is_young() && !folio.flags().contains(PageFlags::REFERENCED) {
+                folio.set_flags(PageFlags::REFERENCED);
+            }
+        }
+        self.gone[kind as usize] += (L::BYTES / PAGE_SIZE as u64) as i64;
+        gather.page(pfn);
+    }
+}
+
+/// Takes the pages of `range` out of `core`, fences, and puts them.
+pub(crate) fn zap_range(core: &SpaceCore, range: VirtRange, which: Which) {
+    let mut gather = Gather::new(&core.tables);
+    core.tables.zap_range(range, &mut gather, &mut ZapPages::new(core, which));
+}

@@ -1,0 +1,89 @@
+//! Address spaces: `mmap` and its family, fork, exec, and what `/proc` tells of them (Linux: `struct
+//! mm_struct`, `mm/{mmap,mprotect,mremap,madvise,mlock,msync,mincore}.c`).
+//!
+//! A `KArc<Space>` is held by every thread that runs in it (Linux: `mm_users`); when the last goes,
+//! everything that was mapped is freed. Its [`SpaceCore`] is what kernel threads borrow (`mm_count`).
+//! All operations take `mmap_lock` themselves and may sleep; none touches user memory.
+
+mod access;
+mod account;
+mod advise;
+mod brk;
+mod error;
+mod exec;
+mod fork;
+mod icache;
+mod layout;
+mod limits;
+mod lock;
+mod map;
+mod protect;
+mod query;
+mod remap;
+mod sync;
+mod unmap;
+
+pub use account::{commit_limit, committed_pages};
+pub use error::MmError;
+pub use exec::{ExecFields, StackRights};
+pub use limits::{Limits, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
+pub use map::MapRequest;
+pub use query::{SpaceStat, VmaInfo, VmaName};
+
+pub use crate::rmap::{SpaceCore, Usage};
+
+pub(crate) use layout::Layout;
+
+use crate::addr::VirtAddr;
+use crate::gfp::Gfp;
+use crate::slab::KArc;
+use crate::sync::{Rank, RwSem};
+
+/// An address space.
+pub struct Space {
+    pub(crate) core: KArc<SpaceCore>,
+    /// The mappings and what goes with them, under `mmap_lock`.
+    pub(crate) layout: RwSem<Layout>,
+    pub(crate) limits: limits::KeptLimits,
+    task_size: VirtAddr,
+    randomize: bool,
+}
+
+impl Space {
+    /// An address space in which nothing is mapped. Where mappings, the stack and the heap go is drawn
+    /// here (Linux: `mm_alloc`, `arch_pick_mmap_layout`).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(config: &SpaceConfig) -> Result<KArc<Self>, MmError> {
+        let core = KArc::new(SpaceCore::new(Gfp::KERNEL)?, Gfp::KERNEL)?;
+        let space = Self {
+            core,
+            layout: RwSem::new(Rank::Mmap, Layout::new(config)),
+            limits: limits::KeptLimits::new(config.limits),
+            task_size: config.task_size,
+            randomize: config.randomize,
+        };
+        Ok(KArc::new(space, Gfp::KERNEL)?)
+    }
+
+    /// Tables and counters: what a hart needs to run in the address space.
+    pub fn core(&self) -> &KArc<SpaceCore> {
+        &self.core
+    }
+
+    /// One past the last address that can be mapped (Linux: `TASK_SIZE`).
+    pub fn task_size(&self) -> VirtAddr {
+        self.task_size
+    }
+
+    /// The soft limits that it obeys.
+    pub fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    /// Changes the soft limits: after `prlimit`, and when credentials change.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.set(limits);
+    }
+}
