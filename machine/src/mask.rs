@@ -99,6 +99,19 @@ impl AtomicHartMask {
         self.0.fetch_and(!HartMask::one(hart).0, Ordering::SeqCst);
     }
 
+    /// Adds all of `harts`.
+    #[inline]
+    pub fn insert(&self, harts: HartMask) {
+        self.0.fetch_or(harts.0, Ordering::SeqCst);
+    }
+
+    /// Takes `hart` out; says whether it was in.
+    #[inline]
+    pub fn take(&self, hart: usize) -> bool {
+        self.load().contains(hart)
+            && self.0.fetch_and(!HartMask::one(hart).0, Ordering::SeqCst) & HartMask::one(hart).0 != 0
+    }
+
     /// The set at this moment.
     #[inline]
     pub fn load(&self) -> HartMask {

@@ -10,6 +10,7 @@ use crate::early::{EarlyMemory, MapVmemmap};
 use crate::error::AllocError;
 use crate::page::Memmap;
 use crate::page_alloc::ZeroPage;
+use crate::paging::Paging;
 use crate::stat::Counters;
 
 /// What the command line says about memory.
@@ -23,6 +24,7 @@ pub struct BootOptions {
 pub struct Memory {
     pub(crate) memmap: Memmap,
     pub(crate) zero_page: ZeroPage,
+    pub(crate) paging: Paging,
     harts: [HartMemory; MAX_HARTS],
 }
 
@@ -44,6 +46,7 @@ impl Memory {
         Self {
             memmap: Memmap::new(),
             zero_page: ZeroPage::new(),
+            paging: Paging::new(),
             harts: [const { HartMemory::new() }; MAX_HARTS],
         }
     }

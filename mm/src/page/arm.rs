@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::{Page, PageType};
+use crate::sync::RawSpinLock;
 
 /// Bytes that an arm may have.
 pub const ARM_SIZE: usize = 40;
@@ -98,7 +99,7 @@ pub struct FreeArm {
 #[derive(Debug)]
 pub struct TableArm {
     /// The split lock of the table's entries.
-    pub lock: AtomicU32,
+    pub lock: RawSpinLock,
     /// How many entries are in use, where that is kept.
     pub used: AtomicU32,
     /// The address space that it is part of, for those that come by way of the page.

@@ -110,6 +110,12 @@ impl Prot {
         self.0 & Bits::W.bits() != 0 && self.0 & Bits::V.bits() != 0
     }
 
+    /// The same for memory without a counted `Page` ([`Bits::SPECIAL`]).
+    #[inline(always)]
+    pub const fn special(self) -> Self {
+        Self(self.0 | Bits::SPECIAL.bits())
+    }
+
     /// The same without the right to write: what a private page that may be shared is mapped with.
     #[inline(always)]
     pub const fn read_only(self) -> Self {
@@ -309,6 +315,12 @@ impl<L: Level> Entry<L> {
     pub const fn leaf(pfn: Pfn, prot: Prot) -> Self {
         debug_assert!(pfn.get() & (L::BYTES / 4096 - 1) == 0);
         Self(pfn.get() << PFN_SHIFT | prot.0, PhantomData)
+    }
+
+    /// The leaf for the frames `entries` further on: 1 for those that follow this one's.
+    #[inline(always)]
+    pub(super) const fn forward(self, entries: u64) -> Self {
+        Self(self.0 + ((entries * (L::BYTES / 4096)) << PFN_SHIFT), PhantomData)
     }
 
     /// An entry that leads to the table at `pfn`, of the level below.

@@ -1,74 +1,164 @@
 //! What was unmapped and may not be freed before no hart can reach it any more.
 //!
 //! Pages and tables are gathered; then one fence on every hart that may hold translations of the
-//! address space; then they are freed. Linux: `struct mmu_gather`, `mm/mmu_gather.c`.
+//! address space; then they are freed. References to pages are kept in the gather itself at first, then
+//! in pages of their own while those are to be had. Linux: `struct mmu_gather`, `mm/mmu_gather.c`.
 
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::Ordering::Relaxed;
+
+use arrayvec::ArrayVec;
+
+use super::level::Level;
+use super::table::Table;
 use super::tables::PageTables;
-use crate::addr::VirtRange;
-use crate::addr::{Pfn, VirtAddr};
+use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::gfp::Gfp;
+use crate::page::{Page, PagePtr, TableArm, pfn_to_page};
+use crate::page_alloc::{FolioRef, PageBlock, alloc_pages};
+
+/// References in the gather itself: enough for a small unmapping, and little on the stack.
+const INLINE: usize = 32;
+/// References in a page.
+const PER_BLOCK: usize = PAGE_SIZE / size_of::<FolioRef>();
+/// Pages of references: the memory that waits for a fence is bounded.
+const MAX_BLOCKS: usize = 16;
 
 /// Pages, tables and the range to fence. Dropping it flushes.
 #[derive(Debug)]
 pub struct Gather<'a> {
     tables: &'a PageTables,
+    /// Leaves that were valid and changed. Nothing: `end` is 0.
+    start: VirtAddr,
+    end: VirtAddr,
+    /// Tables to be freed, linked by [`TableArm::next`].
+    freed: *mut Page,
+    /// References in the last block, or inline when there is no block, and room for them there.
+    used: usize,
+    room: usize,
+    blocks: ArrayVec<PageBlock, MAX_BLOCKS>,
+    inline: [MaybeUninit<FolioRef>; INLINE],
 }
 
 impl<'a> Gather<'a> {
-    /// For unmapping or changing a part.
-    pub fn new(tables: &'a PageTables) -> Self {
-        Self { tables }
-    }
-
-    /// For the end of the address space: everything goes.
-    pub fn all(tables: &'a PageTables) -> Self {
-        Self { tables }
-    }
-
-    /// The reference to the folio of page `pfn`, which was mapped, is put once the fence is done
-    /// (`FolioRef::into_raw` gives the head's frame).
+    /// For unmapping, or for changing what is mapped.
     #[inline]
-    pub fn page(&mut self, _pfn: Pfn) {
-        unimplemented!()
+    pub fn new(tables: &'a PageTables) -> Self {
+        Self {
+            tables,
+            start: VirtAddr::new(u64::MAX),
+            end: VirtAddr::ZERO,
+            freed: ptr::null_mut(),
+            used: 0,
+            room: INLINE,
+            blocks: ArrayVec::new_const(),
+            inline: [const { MaybeUninit::uninit() }; INLINE],
+        }
+    }
+
+    /// Whose tables it is for.
+    #[inline]
+    pub fn tables(&self) -> &'a PageTables {
+        self.tables
+    }
+
+    /// The reference of a mapping that is gone is put once the fence is done.
+    #[inline]
+    pub fn page(&mut self, folio: FolioRef) {
+        if self.is_full() {
+            self.flush();
+        }
+        let place = match self.blocks.last() {
+            None => self.inline[self.used].as_mut_ptr(),
+            Some(block) => block.as_ptr().cast::<FolioRef>().wrapping_add(self.used),
+        };
+        // SAFETY: within the array, or within the block's page, which is ours; aligned, as pages are.
+        unsafe { place.write(folio) };
+        self.used += 1;
+        if self.used == self.room {
+            self.grow();
+        }
+    }
+
+    /// Makes room, if there is memory.
+    #[cold]
+    fn grow(&mut self) {
+        if !self.blocks.is_full()
+            && let Ok(block) = alloc_pages(Gfp::NOWAIT, Order::ZERO)
+        {
+            self.blocks.push(block);
+            (self.used, self.room) = (0, PER_BLOCK);
+        }
     }
 
     /// A valid leaf of `bytes` at `addr` was changed or taken out.
-    #[inline]
-    pub fn changed(&mut self, _addr: VirtAddr, _bytes: u64) {
-        unimplemented!()
+    #[inline(always)]
+    pub fn changed(&mut self, addr: VirtAddr, bytes: u64) {
+        self.start = self.start.min(addr);
+        self.end = self.end.max(addr + bytes);
     }
 
-    /// Whether [`Gather::flush`] should be called before more is gathered.
-    #[inline]
+    /// A table was taken out of the tree.
+    pub(super) fn table<L: Level>(&mut self, table: Table<L>) {
+        let page = pfn_to_page(table.pfn());
+        page.arm::<TableArm>().next.store(self.freed, Relaxed);
+        self.freed = page.as_ptr();
+    }
+
+    /// Whether [`Gather::flush`] should be called before more is gathered, with fewer locks held than now.
+    #[inline(always)]
     pub fn is_full(&self) -> bool {
-        unimplemented!()
+        self.used == self.room
     }
 
-    /// Fences, then frees. No spin lock is held.
+    /// Fences what changed, and frees nothing yet. A spin lock may be held, but with interrupts on.
+    pub fn fence(&mut self) {
+        if !self.freed.is_null() {
+            // Harts keep entries that lead to tables as well, and those are dropped only with all others.
+            self.tables.fence_all();
+        } else if self.end != VirtAddr::ZERO {
+            self.tables.fence_range(VirtRange::new(self.start, self.end));
+        }
+        (self.start, self.end) = (VirtAddr::new(u64::MAX), VirtAddr::ZERO);
+    }
+
+    /// Fences, then frees.
     pub fn flush(&mut self) {
-        unimplemented!()
+        self.fence();
+        self.put_pages();
+        let mut next = core::mem::replace(&mut self.freed, ptr::null_mut());
+        // SAFETY: from `as_ptr` in `table`, or null.
+        while let Some(page) = unsafe { PagePtr::from_ptr(next) } {
+            next = page.arm::<TableArm>().next.load(Relaxed);
+            // SAFETY: nothing leads to it since `table`, and the fence made the harts forget it.
+            unsafe { self.tables.free(page.pfn()) };
+        }
+    }
+
+    fn put_pages(&mut self) {
+        let used = core::mem::take(&mut self.used);
+        let full = if self.blocks.is_empty() { used } else { INLINE };
+        for folio in &mut self.inline[..full] {
+            // SAFETY: `page` wrote so many; they are forgotten, as `used` and `blocks` are reset.
+            unsafe { folio.assume_init_drop() };
+        }
+        let last = self.blocks.len().wrapping_sub(1);
+        for (index, block) in self.blocks.drain(..).enumerate() {
+            let full = if index == last { used } else { PER_BLOCK };
+            let folios = ptr::slice_from_raw_parts_mut(block.as_ptr().cast::<FolioRef>(), full);
+            // SAFETY: as above.
+            unsafe { ptr::drop_in_place(folios) };
+        }
+        self.room = INLINE;
     }
 }
 
-impl PageTables {
-    /// Fences the leaves of `range` on every hart that may hold them.
-    pub fn fence_range(&self, _range: VirtRange) {
-        unimplemented!()
-    }
-
-    /// Fences the whole address space on every hart that may hold some of it.
-    pub fn fence_all(&self) {
-        unimplemented!()
-    }
-
-    /// Fences `addr` on this hart alone: after a fault that found the entry good already, since a hart may
-    /// remember that an entry was not valid (Linux: `update_mmu_cache`).
-    pub fn fence_spurious(&self, _addr: VirtAddr) {
-        unimplemented!()
-    }
-
-    /// Every hart that runs the address space fetches instructions anew before it goes on, the others when they
-    /// come to run it (`riscv_flush_icache`).
-    pub fn fence_instructions(&self) {
-        unimplemented!()
+impl Drop for Gather<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.used != 0 || self.end != VirtAddr::ZERO || !self.freed.is_null() || !self.blocks.is_empty() {
+            self.flush();
+        }
     }
 }

@@ -11,7 +11,8 @@ use core::fmt;
 use rux_machine::{Hot, Hw};
 
 use super::table::Table;
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, VirtAddr};
+use super::walk::{self, Look, Parent, Walker};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, VirtAddr, VirtRange};
 
 /// log2 of the entries in a table.
 pub(super) const TABLE_SHIFT: u32 = 9;
@@ -38,6 +39,15 @@ pub trait Level: sealed::Sealed + Copy + Eq + fmt::Debug + 'static {
     /// The child table at `pfn`; `None` at the lowest level.
     #[doc(hidden)]
     fn child(pfn: Pfn) -> Option<Self::Child>;
+
+    /// Takes `walker` through `range` of `table`; see the room `walk`.
+    #[doc(hidden)]
+    fn descend<W: Walker>(
+        table: Table<Self>,
+        parent: Parent<'_>,
+        range: VirtRange,
+        walker: &mut W,
+    ) -> Result<Look, W::Stop>;
 
     /// Which entry of its table covers `addr`.
     #[inline(always)]
@@ -66,6 +76,16 @@ impl Level for Pte {
     fn child(_: Pfn) -> Option<Infallible> {
         None
     }
+
+    #[inline(always)]
+    fn descend<W: Walker>(
+        table: Table<Self>,
+        parent: Parent<'_>,
+        range: VirtRange,
+        walker: &mut W,
+    ) -> Result<Look, W::Stop> {
+        walker.ptes(table, parent, range)
+    }
 }
 
 macro_rules! upper {
@@ -83,6 +103,16 @@ macro_rules! upper {
             #[inline(always)]
             fn child(pfn: Pfn) -> Option<Self::Child> {
                 Some(Table::at(pfn))
+            }
+
+            fn descend<W: Walker>(
+                table: Table<Self>,
+                _: Parent<'_>,
+                range: VirtRange,
+                walker: &mut W,
+            ) -> Result<Look, W::Stop> {
+                walk::upper(table, range, walker)?;
+                Ok(Look::Done)
             }
         }
 
@@ -153,6 +183,12 @@ impl Mode {
             Self::Sv39 => VirtAddr::new(1 << 38),
             Self::Sv48 | Self::Sv57 => VirtAddr::new(1 << 47),
         }
+    }
+
+    /// One past the last address of the lower half, which is not the kernel's.
+    #[inline]
+    pub(super) const fn lower_half_end(self) -> VirtAddr {
+        VirtAddr::new(1 << (self.virtual_bits() - 1))
     }
 
     /// The root's first entry of the kernel's half that the kernel uses. All that it maps is in the topmost

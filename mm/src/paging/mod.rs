@@ -5,22 +5,28 @@
 //! valid and is no more goes through a [`Gather`]. [`KernelTables`] are built at boot and shared by all.
 //! Linux: `mm/memory.c`, `mm/mmu_gather.c`, `arch/riscv/mm/{init,context,tlbflush}.c`.
 
-#![allow(dead_code)]
-
+mod alloc;
+mod asid;
 mod context;
+mod copy;
 mod entry;
 mod gather;
 mod kernel;
 mod level;
+mod state;
 mod table;
 mod tables;
+mod tree;
 mod visit;
+mod walk;
 
 pub use context::probe_asids;
+pub use copy::{Copied, CopyEntry};
 pub use entry::{Bits, Entry, Kind, Marker, Migration, NonPresent, Prot, SwapEntry};
 pub use gather::Gather;
 pub use kernel::{KernelTables, MaxLeaf, ioremap, mode};
 pub use level::{Level, Mode, P4d, Pgd, Pmd, Pte, Pud, TABLE_ENTRIES, Upper, probe_mode};
+pub(crate) use state::Paging;
 pub use table::{Slot, Table};
 pub use tables::{AnyEntry, NoPte, PageTables, PteGuard};
-pub use visit::{Copied, CopyEntry, Protect, Visit, Zap};
+pub use visit::{Protect, Visit, Zap};

@@ -11,6 +11,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::entry::{Bits, Entry};
 use super::level::{Level, Pte, TABLE_ENTRIES};
 use crate::addr::{Pfn, VirtAddr};
+use crate::page::{TableArm, pfn_to_page};
+use crate::sync::{Rank, RawSpinGuard, RawSpinLock};
 
 /// A table of level `L`, by its frame. To hold one says nothing about who may change it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,35 @@ impl<L: Level> Table<L> {
         unsafe { &*self.pfn.as_ptr().cast::<[Slot<L>; TABLE_ENTRIES]>() }
     }
 
+    /// Locks its entries. Rank `PageTable`.
+    ///
+    /// # Safety
+    /// As [`Table::slots`]; and the frame's page is typed as a table, as [`super::alloc`] makes it.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) unsafe fn lock<'a>(self) -> RawSpinGuard<'a> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.lock_word() }.lock(Rank::PageTable)
+    }
+
+    /// As [`Table::lock`], while a table whose lock is at a lower address is locked.
+    ///
+    /// # Safety
+    /// As [`Table::lock`].
+    #[inline(always)]
+    #[track_caller]
+    pub(super) unsafe fn lock_nested<'a>(self) -> RawSpinGuard<'a> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.lock_word() }.lock_nested(Rank::PageTable)
+    }
+
+    #[inline(always)]
+    unsafe fn lock_word<'a>(self) -> &'a RawSpinLock {
+        let page = pfn_to_page(self.pfn).as_ptr();
+        // SAFETY: descriptors of memory live as long as the machine does, longer than the table.
+        &unsafe { &*page }.arm::<TableArm>().lock
+    }
+
     /// The entry that covers `addr`.
     ///
     /// # Safety
@@ -67,6 +98,11 @@ impl<L: Level> fmt::Debug for Table<L> {
 pub struct Slot<L: Level = Pte>(AtomicU64, PhantomData<L>);
 
 impl<L: Level> Slot<L> {
+    #[inline(always)]
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.0
+    }
+
     /// The entry now. What it leads to is seen as it was when the entry was set.
     #[inline(always)]
     pub fn get(&self) -> Entry<L> {

@@ -7,21 +7,26 @@
 //!
 //! [`free_tables`]: PageTables::free_tables
 
-use core::marker::PhantomData;
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::alloc::{alloc_table, free_table};
 use super::context::Context;
-use super::entry::Entry;
-use super::level::{Level, P4d, Pgd, Pmd, Pte, Pud};
-use super::table::Slot;
-use crate::addr::{Pfn, VirtAddr, VirtRange};
+use super::entry::{Entry, Kind};
+use super::kernel;
+use super::level::{Level, Mode, P4d, Pgd, Pmd, Pte, Pud, TABLE_ENTRIES, Upper};
+use super::table::{Slot, Table};
+use super::walk::Parent;
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::stat::{self, Item};
+use crate::sync::RawSpinGuard;
 
 /// The tables of one address space (Linux: `mm->pgd`, `mm->context`, `mm_cpumask`, `mm->pgtables_bytes`).
 #[derive(Debug)]
 pub struct PageTables {
     root: Pfn,
+    mode: Mode,
     /// Tables below the root.
     tables: AtomicUsize,
     pub(super) context: Context,
@@ -42,6 +47,47 @@ pub enum AnyEntry {
     Pgd(Entry<Pgd>),
 }
 
+impl AnyEntry {
+    /// The bits.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        match self {
+            Self::Pte(entry) => entry.bits(),
+            Self::Pmd(entry) => entry.bits(),
+            Self::Pud(entry) => entry.bits(),
+            Self::P4d(entry) => entry.bits(),
+            Self::Pgd(entry) => entry.bits(),
+        }
+    }
+
+    /// The bytes that it covers.
+    #[inline]
+    pub fn covers(self) -> u64 {
+        match self {
+            Self::Pte(_) => Pte::BYTES,
+            Self::Pmd(_) => Pmd::BYTES,
+            Self::Pud(_) => Pud::BYTES,
+            Self::P4d(_) => P4d::BYTES,
+            Self::Pgd(_) => Pgd::BYTES,
+        }
+    }
+
+    /// What it is, as if it were one of base pages: [`Kind::Table`] cannot be, as no walk ends there.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        Entry::<Pte>::from_bits(self.bits()).kind()
+    }
+
+    /// The frame that the page of `addr` is in, if it is a leaf.
+    #[inline]
+    pub fn frame(self, addr: VirtAddr) -> Option<Pfn> {
+        match self.kind() {
+            Kind::Leaf(first) => Some(first + (addr.get() & (self.covers() - 1)) / PAGE_SIZE as u64),
+            _ => None,
+        }
+    }
+}
+
 /// Why [`PageTables::lock_pte`] has no entry to give.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoPte {
@@ -58,10 +104,28 @@ impl From<AllocError> for NoPte {
     }
 }
 
+/// Wraps an entry into the right arm of [`AnyEntry`].
+fn any<L: Level>(entry: Entry<L>) -> AnyEntry {
+    let bits = entry.bits();
+    match L::NUMBER {
+        0 => AnyEntry::Pte(Entry::from_bits(bits)),
+        1 => AnyEntry::Pmd(Entry::from_bits(bits)),
+        2 => AnyEntry::Pud(Entry::from_bits(bits)),
+        3 => AnyEntry::P4d(Entry::from_bits(bits)),
+        _ => AnyEntry::Pgd(Entry::from_bits(bits)),
+    }
+}
+
 impl PageTables {
     /// Tables that map the kernel and nothing else.
-    pub fn new(_gfp: Gfp) -> Result<Self, AllocError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// No memory for the root.
+    pub fn new(gfp: Gfp) -> Result<Self, AllocError> {
+        let root = alloc_table::<Pgd>(gfp)?.pfn();
+        let mode = kernel::mode();
+        kernel::copy_kernel_half(root, mode);
+        Ok(Self { root, mode, tables: AtomicUsize::new(0), context: Context::new() })
     }
 
     /// The root's frame.
@@ -70,50 +134,192 @@ impl PageTables {
         self.root
     }
 
+    /// How many levels it has.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Bytes of tables below the root (`VmPTE`; Linux: `mm_pgtables_bytes`).
     pub fn bytes(&self) -> usize {
-        self.tables.load(core::sync::atomic::Ordering::Relaxed) * crate::addr::PAGE_SIZE
+        self.tables.load(Relaxed) * PAGE_SIZE
     }
 
     /// The entry at which a walk for `addr` ends, a leaf or not. Takes no lock; the entry may be another the
     /// moment after.
-    pub fn lookup(&self, _addr: VirtAddr) -> AnyEntry {
-        unimplemented!()
+    #[inline]
+    pub fn lookup(&self, addr: VirtAddr) -> AnyEntry {
+        self.look(addr).unwrap_or_else(|last| last)
+    }
+
+    /// The physical address behind `addr`, if a leaf leads there. As [`PageTables::lookup`]; rights are not looked at.
+    #[inline]
+    pub fn translate(&self, addr: VirtAddr) -> Option<PhysAddr> {
+        Some(self.lookup(addr).frame(addr)?.phys() + addr.page_offset() as u64)
+    }
+
+    #[inline(always)]
+    fn look(&self, addr: VirtAddr) -> Result<AnyEntry, AnyEntry> {
+        #[inline(always)]
+        fn step<L: Upper>(table: Table<L>, addr: VirtAddr) -> Result<Table<L::Below>, AnyEntry> {
+            // SAFETY: the caller keeps tables from being freed.
+            let entry = unsafe { table.slot(addr) }.get();
+            if entry.is_table() { Ok(Table::at(entry.pfn())) } else { Err(any(entry)) }
+        }
+        let pud = match self.mode {
+            Mode::Sv39 => Table::<Pud>::at(self.root),
+            Mode::Sv48 => step(Table::<P4d>::at(self.root), addr)?,
+            Mode::Sv57 => step(step(Table::<Pgd>::at(self.root), addr)?, addr)?,
+        };
+        let table = step(step(pud, addr)?, addr)?;
+        // SAFETY: as above.
+        Ok(AnyEntry::Pte(unsafe { table.slot(addr) }.get()))
     }
 
     /// Locks the last-level table over `addr`, allocating tables down to it where they are missing.
-    pub fn lock_pte(&self, _addr: VirtAddr, _gfp: Gfp) -> Result<PteGuard<'_>, NoPte> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// See [`NoPte`].
+    #[inline]
+    pub fn lock_pte(&self, addr: VirtAddr, gfp: Gfp) -> Result<PteGuard<'_>, NoPte> {
+        loop {
+            let pmd = self.pmd_table(addr, gfp)?;
+            let table = self.step(pmd, addr, gfp)?;
+            // SAFETY: the caller keeps tables from being freed.
+            let parent = Parent::new(unsafe { pmd.slot(addr) }, Entry::table(table.pfn()));
+            if let Some(guard) = PteGuard::lock(table, parent, addr) {
+                return Ok(guard);
+            }
+        }
+    }
+
+    /// The last-level table over `addr`, allocating tables down to it where they are missing.
+    pub(super) fn pte_table(&self, addr: VirtAddr, gfp: Gfp) -> Result<Table<Pte>, NoPte> {
+        self.step(self.pmd_table(addr, gfp)?, addr, gfp)
     }
 
     /// Locks the last-level table over `addr`, if there is one.
-    pub fn find_pte(&self, _addr: VirtAddr) -> Option<PteGuard<'_>> {
-        unimplemented!()
+    #[inline]
+    pub fn find_pte(&self, addr: VirtAddr) -> Option<PteGuard<'_>> {
+        #[inline(always)]
+        fn step<L: Upper>(table: Table<L>, addr: VirtAddr) -> Option<Table<L::Below>> {
+            // SAFETY: the caller keeps tables from being freed.
+            let entry = unsafe { table.slot(addr) }.get();
+            entry.is_table().then(|| Table::at(entry.pfn()))
+        }
+        let pud = match self.mode {
+            Mode::Sv39 => Table::<Pud>::at(self.root),
+            Mode::Sv48 => step(Table::<P4d>::at(self.root), addr)?,
+            Mode::Sv57 => step(step(Table::<Pgd>::at(self.root), addr)?, addr)?,
+        };
+        let pmd = step(pud, addr)?;
+        loop {
+            // SAFETY: the caller keeps tables from being freed.
+            let slot = unsafe { pmd.slot(addr) };
+            let entry = slot.get();
+            if !entry.is_table() {
+                return None;
+            }
+            if let Some(guard) = PteGuard::lock(Table::at(entry.pfn()), Parent::new(slot, entry), addr) {
+                return Some(guard);
+            }
+        }
     }
 
-    /// Frees the tables that cover nothing but `range` and what is around it up to `floor` and `ceiling`:
-    /// the end of the last mapping below and the start of the next above (Linux: `free_pgtables`). All
-    /// entries in them are empty. mmap_lock is held for writing, or nobody else uses the address space.
-    pub fn free_tables(
+    /// The table of the level above the last over `addr`.
+    #[inline(always)]
+    fn pmd_table(&self, addr: VirtAddr, gfp: Gfp) -> Result<Table<Pmd>, NoPte> {
+        let pud = match self.mode {
+            Mode::Sv39 => Table::<Pud>::at(self.root),
+            Mode::Sv48 => self.step(Table::<P4d>::at(self.root), addr, gfp)?,
+            Mode::Sv57 => self.step(self.step(Table::<Pgd>::at(self.root), addr, gfp)?, addr, gfp)?,
+        };
+        self.step(pud, addr, gfp)
+    }
+
+    /// One level down towards `addr`.
+    #[inline(always)]
+    fn step<L: Upper>(&self, table: Table<L>, addr: VirtAddr, gfp: Gfp) -> Result<Table<L::Below>, NoPte> {
+        // SAFETY: the caller keeps tables from being freed.
+        let slot = unsafe { table.slot(addr) };
+        let entry = slot.get();
+        if entry.is_table() { Ok(Table::at(entry.pfn())) } else { self.grow(table, slot, entry, gfp) }
+    }
+
+    /// Puts a new table into the empty `slot` of `table`, or takes the one that somebody else put there meanwhile
+    /// (Linux: `__pte_alloc`). No spin lock is held, unless `gfp` does not sleep.
+    #[cold]
+    pub(super) fn grow<L: Upper>(
         &self,
-        _range: VirtRange,
-        _floor: VirtAddr,
-        _ceiling: VirtAddr,
-        _gather: &mut super::gather::Gather<'_>,
-    ) {
-        unimplemented!()
+        table: Table<L>,
+        slot: &Slot<L>,
+        entry: Entry<L>,
+        gfp: Gfp,
+    ) -> Result<Table<L::Below>, NoPte> {
+        if !entry.is_none() {
+            return Err(NoPte::Huge(any(entry)));
+        }
+        let new = self.alloc::<L::Below>(gfp)?;
+        // SAFETY: the caller keeps tables from being freed.
+        let guard = unsafe { table.lock() };
+        let entry = slot.get();
+        if entry.is_none() {
+            slot.set(Entry::table(new.pfn()));
+            return Ok(new);
+        }
+        drop(guard);
+        // SAFETY: it was made above, and nobody else has seen it.
+        unsafe { self.free(new.pfn()) };
+        if entry.is_table() { Ok(Table::at(entry.pfn())) } else { Err(NoPte::Huge(any(entry))) }
+    }
+
+    /// An empty table, counted as this address space's.
+    pub(super) fn alloc<L: Level>(&self, gfp: Gfp) -> Result<Table<L>, AllocError> {
+        let table = alloc_table(gfp)?;
+        self.tables.fetch_add(1, Relaxed);
+        stat::inc(Item::PageTable);
+        Ok(table)
+    }
+
+    /// Frees a table of [`PageTables::alloc`].
+    ///
+    /// # Safety
+    /// Neither software nor hardware reaches it any more.
+    pub(super) unsafe fn free(&self, pfn: Pfn) {
+        self.tables.fetch_sub(1, Relaxed);
+        stat::dec(Item::PageTable);
+        // SAFETY: the caller vouches for it.
+        unsafe { free_table(pfn) };
     }
 }
 
-/// A locked last-level table, with a cursor on one of its entries. Holds a spin lock of rank `PAGE_TABLE`.
+impl Drop for PageTables {
+    fn drop(&mut self) {
+        debug_assert_eq!(*self.tables.get_mut(), 0, "tables left behind");
+        debug_assert!(self.context.is_idle(), "a hart translates with tables that are being freed");
+        // SAFETY: nobody has the address space any more, no hart translates with it; what TLBs may hold is
+        // under an ASID that nobody gets before they were all emptied.
+        unsafe { free_table(self.root) };
+    }
+}
+
+/// A locked last-level table, with a cursor on one of its entries. Holds a spin lock of rank `PageTable`.
 #[derive(Debug)]
 pub struct PteGuard<'a> {
     addr: VirtAddr,
-    slots: &'a [Slot<Pte>; super::level::TABLE_ENTRIES],
-    not_send: PhantomData<*mut ()>,
+    slots: &'a [Slot<Pte>; TABLE_ENTRIES],
+    _lock: RawSpinGuard<'a>,
 }
 
 impl<'a> PteGuard<'a> {
+    /// Locks `table`, unless `parent` does not lead to it any more.
+    #[inline(always)]
+    pub(super) fn lock(table: Table<Pte>, parent: Parent<'_>, addr: VirtAddr) -> Option<Self> {
+        // SAFETY: an entry led here, and the caller keeps tables from being freed.
+        let (slots, lock) = unsafe { (table.slots(), table.lock()) };
+        parent.holds().then(|| Self { addr: addr.page_floor(), slots, _lock: lock })
+    }
+
     /// The first address of the page that the cursor is on.
     #[inline(always)]
     pub fn addr(&self) -> VirtAddr {

@@ -1,21 +1,22 @@
-//! Walks over a range of addresses, table by table: zap, protect, copy, look.
+//! Walks over a range of addresses, table by table: zap, protect, look.
 //!
 //! One last-level table is locked at a time, and its entries are gone through in one plain loop; what has no
-//! table is skipped at the level where that shows. Each walk has a trait with a generic method: what is to be done
-//! with an entry of any level, inlined into the loop. Both ends of the range are page-aligned; neither is inside a huge
-//! leaf ([`PageTables::split_at`] first). Linux: `zap_page_range`, `change_protection`, `copy_page_range`,
-//! `walk_page_range`.
+//! table is skipped at the level where that shows. Each walk has a trait with a generic method: what is to
+//! be done with an entry of any level, inlined into the loop. Both ends of the range are page-aligned; neither
+//! is inside a huge leaf ([`PageTables::split_at`] first): such a leaf is taken whole. Linux:
+//! `zap_page_range`, `change_protection`, `walk_page_range`.
 
+use core::convert::Infallible;
 use core::ops::ControlFlow;
 
-use super::entry::Entry;
+use super::entry::{Bits, Entry};
 use super::gather::Gather;
-use super::level::Level;
-use super::table::Slot;
+use super::level::{Level, Pte, Upper};
+use super::table::{Slot, Table};
 use super::tables::PageTables;
-use crate::addr::{VirtAddr, VirtRange};
-use crate::error::AllocError;
-use crate::gfp::Gfp;
+use super::walk::{self, Look, Parent, Walker};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::sync::RawSpinGuard;
 
 /// What happens to what [`PageTables::zap_range`] finds.
 pub trait Zap {
@@ -26,38 +27,20 @@ pub trait Zap {
     }
 
     /// The entry of `addr` was taken out; it covers `L::BYTES`. The page's mapcount goes down here, and
-    /// its reference goes to [`Gather::page`]: stale translations still lead to it. The lock of the table is held.
+    /// its reference goes to [`Gather::page`]: stale translations still lead to it. The table is locked.
     fn taken<L: Level>(&mut self, addr: VirtAddr, entry: Entry<L>, gather: &mut Gather<'_>);
 }
 
 /// What [`PageTables::protect_range`] makes of what it finds.
 pub trait Protect {
     /// What is to replace `entry`, which is not empty; the same for no change. A leaf stays a leaf of the same
-    /// page or prot-none. Called again if the hardware sets A or D meanwhile. The lock of the table is held.
+    /// page or prot-none. Called again if the hardware sets A or D meanwhile. The table is locked.
     fn change<L: Level>(&mut self, addr: VirtAddr, entry: Entry<L>) -> Entry<L>;
-}
-
-/// What [`Copy::copy`] says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Copied {
-    /// Go on with the next entry.
-    Next,
-    /// Drop the locks, call [`CopyEntry::refill`], and come again with the same entry.
-    Refill,
-}
-
-/// How fork copies an entry.
-pub trait CopyEntry {
-    /// Copies `from`, which is not empty, to `to`, which is. Both tables are locked.
-    fn copy<L: Level>(&mut self, addr: VirtAddr, from: &Slot<L>, to: &Slot<L>) -> Copied;
-
-    /// Gets what [`CopyEntry::copy`] lacked, such as a page. No lock is held; may sleep.
-    fn refill(&mut self) -> Result<(), AllocError>;
 }
 
 /// What looks at entries.
 pub trait Visit {
-    /// An entry that is not empty. May change it as [`Slot`] allows. The lock of the table is held.
+    /// An entry that is not empty. May change it as [`Slot`] allows. The table is locked.
     fn entry<L: Level>(&mut self, addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()>;
 
     /// Nothing is mapped in `range`; neighbouring holes may come one by one.
@@ -69,40 +52,295 @@ pub trait Visit {
 
 impl PageTables {
     /// Takes out all entries of `range` that `zap` does not keep. Fences and frees by way of `gather`, when it is
-    /// full also in between, with no lock held.
-    pub fn zap_range<Z: Zap>(&self, _range: VirtRange, _gather: &mut Gather<'_>, _zap: &mut Z) {
-        unimplemented!()
+    /// full also in between, with no table locked.
+    pub fn zap_range<Z: Zap>(&self, range: VirtRange, gather: &mut Gather<'_>, zap: &mut Z) {
+        debug_assert!(core::ptr::eq(self, gather.tables()));
+        let Ok(()) = walk::walk(self.mode(), self.root(), range, &mut Zapper { gather, zap });
     }
 
     /// Changes entries of `range`; the fence is `gather`'s. Returns how many base pages changed.
     pub fn protect_range<P: Protect>(
         &self,
-        _range: VirtRange,
-        _gather: &mut Gather<'_>,
-        _protect: &mut P,
+        range: VirtRange,
+        gather: &mut Gather<'_>,
+        protect: &mut P,
     ) -> u64 {
-        unimplemented!()
-    }
-
-    /// Copies entries of `range` to the same addresses of `child`, which nobody runs yet. On an error the child
-    /// has the entries up to some address.
-    pub fn copy_range<C: CopyEntry>(
-        &self,
-        _child: &PageTables,
-        _range: VirtRange,
-        _gfp: Gfp,
-        _copy: &mut C,
-    ) -> Result<(), AllocError> {
-        unimplemented!()
+        debug_assert!(core::ptr::eq(self, gather.tables()));
+        let mut protector = Protector { gather, protect, pages: 0 };
+        let Ok(()) = walk::walk(self.mode(), self.root(), range, &mut protector);
+        protector.pages
     }
 
     /// Shows `visit` all entries of `range`, in ascending order, until it breaks.
-    pub fn visit_range<V: Visit>(&self, _range: VirtRange, _visit: &mut V) -> ControlFlow<()> {
-        unimplemented!()
+    pub fn visit_range<V: Visit>(&self, range: VirtRange, visit: &mut V) -> ControlFlow<()> {
+        match walk::walk(self.mode(), self.root(), range, &mut Visitor { visit }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Broke) => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Locks a last-level table for a walk over `part`, unless `parent` leads elsewhere by now.
+#[inline(always)]
+pub(super) fn lock_part<'a>(
+    table: Table<Pte>,
+    parent: Parent<'_>,
+    part: VirtRange,
+) -> Option<(&'a [Slot<Pte>], RawSpinGuard<'a>)> {
+    // SAFETY: an entry led here, and the walk's caller keeps tables from being freed.
+    let (slots, guard) = unsafe { (table.slots(), table.lock()) };
+    parent.holds().then(|| (&slots[Pte::index(part.start)..][..part.pages() as usize], guard))
+}
+
+/// Where an upper entry is to be dealt with, once its table is locked.
+pub(super) enum Found<'a, L: Upper> {
+    /// It became a table meanwhile.
+    Table(Table<L::Below>),
+    /// It is empty.
+    Nothing,
+    /// It is something else: its address and what it is now.
+    Entry(VirtAddr, Entry<L>, RawSpinGuard<'a>),
+}
+
+/// Locks `table` for an entry that is neither empty nor a table, and looks again.
+#[inline]
+pub(super) fn lock_upper<'a, L: Upper>(
+    table: Table<L>,
+    slot: &Slot<L>,
+    entry: Entry<L>,
+    part: VirtRange,
+) -> Found<'a, L> {
+    if entry.is_none() {
+        return Found::Nothing;
+    }
+    lock_upper_slow(table, slot, part)
+}
+
+#[cold]
+fn lock_upper_slow<'a, L: Upper>(table: Table<L>, slot: &Slot<L>, part: VirtRange) -> Found<'a, L> {
+    // SAFETY: the walk is in this table, and its caller keeps tables from being freed.
+    let guard = unsafe { table.lock() };
+    let entry = slot.get();
+    if entry.is_none() {
+        Found::Nothing
+    } else if entry.is_table() {
+        Found::Table(Table::at(entry.pfn()))
+    } else {
+        debug_assert_eq!(part.len(), L::BYTES, "{part:?} ends inside {entry:?}");
+        Found::Entry(part.start.align_down(L::BYTES), entry, guard)
+    }
+}
+
+struct Zapper<'a, 'g, Z> {
+    gather: &'a mut Gather<'g>,
+    zap: &'a mut Z,
+}
+
+impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
+    type Stop = Infallible;
+
+    #[inline(always)]
+    fn upper<L: Upper>(
+        &mut self,
+        table: Table<L>,
+        slot: &Slot<L>,
+        entry: Entry<L>,
+        part: VirtRange,
+    ) -> Result<Option<Table<L::Below>>, Infallible> {
+        match lock_upper(table, slot, entry, part) {
+            Found::Table(child) => return Ok(Some(child)),
+            Found::Nothing => {}
+            Found::Entry(addr, entry, _guard) => {
+                if !self.zap.keeps(addr, entry) {
+                    let entry = slot.take();
+                    if entry.is_valid() {
+                        self.gather.changed(addr, L::BYTES);
+                    }
+                    self.zap.taken(addr, entry, self.gather);
+                }
+            }
+        }
+        Ok(None)
     }
 
-    /// If `addr` is inside a huge leaf, replaces that by a table of smaller ones, down to base pages.
-    pub fn split_at(&self, _addr: VirtAddr, _gather: &mut Gather<'_>, _gfp: Gfp) -> Result<(), AllocError> {
-        unimplemented!()
+    #[inline]
+    fn ptes(&mut self, table: Table<Pte>, parent: Parent<'_>, part: VirtRange) -> Result<Look, Infallible> {
+        let mut at = part.start;
+        loop {
+            let Some((slots, guard)) = lock_part(table, parent, VirtRange::new(at, part.end)) else {
+                return Ok(Look::Again);
+            };
+            // The range to fence is told once a table.
+            let (mut first, mut end) = (VirtAddr::ZERO, VirtAddr::ZERO);
+            for slot in slots {
+                let entry = slot.get();
+                if !entry.is_none() && !self.zap.keeps(at, entry) {
+                    let entry = slot.take();
+                    if entry.is_valid() {
+                        if end == VirtAddr::ZERO {
+                            first = at;
+                        }
+                        end = at + PAGE_SIZE as u64;
+                    }
+                    self.zap.taken(at, entry, self.gather);
+                    if self.gather.is_full() {
+                        at = at + PAGE_SIZE as u64;
+                        break;
+                    }
+                }
+                at = at + PAGE_SIZE as u64;
+            }
+            if end != VirtAddr::ZERO {
+                self.gather.changed(first, end - first);
+            }
+            drop(guard);
+            if self.gather.is_full() {
+                self.gather.flush();
+            }
+            if at == part.end {
+                return Ok(Look::Done);
+            }
+        }
+    }
+}
+
+struct Protector<'a, 'g, P> {
+    gather: &'a mut Gather<'g>,
+    protect: &'a mut P,
+    pages: u64,
+}
+
+/// Changes one entry; says what it was, if it changed.
+#[inline(always)]
+fn change<L: Level, P: Protect>(
+    protect: &mut P,
+    addr: VirtAddr,
+    slot: &Slot<L>,
+    mut old: Entry<L>,
+) -> Option<Entry<L>> {
+    loop {
+        let new = protect.change(addr, old);
+        if new == old {
+            return None;
+        }
+        // While all that the hardware could set is set already, or it does not look, a plain store loses nothing.
+        if !old.is_valid() || old.has(Bits::A.union(Bits::D)) || old.is_young() && !old.is_writable() {
+            slot.set(new);
+            return Some(old);
+        }
+        match slot.compare_exchange(old, new) {
+            Ok(()) => return Some(old),
+            Err(now) => old = now,
+        }
+    }
+}
+
+impl<P: Protect> Walker for Protector<'_, '_, P> {
+    type Stop = Infallible;
+
+    #[inline(always)]
+    fn upper<L: Upper>(
+        &mut self,
+        table: Table<L>,
+        slot: &Slot<L>,
+        entry: Entry<L>,
+        part: VirtRange,
+    ) -> Result<Option<Table<L::Below>>, Infallible> {
+        match lock_upper(table, slot, entry, part) {
+            Found::Table(child) => return Ok(Some(child)),
+            Found::Nothing => {}
+            Found::Entry(addr, entry, _guard) => {
+                if let Some(old) = change(self.protect, addr, slot, entry) {
+                    self.pages += L::BYTES / PAGE_SIZE as u64;
+                    if old.is_valid() {
+                        self.gather.changed(addr, L::BYTES);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn ptes(&mut self, table: Table<Pte>, parent: Parent<'_>, part: VirtRange) -> Result<Look, Infallible> {
+        let Some((slots, _guard)) = lock_part(table, parent, part) else {
+            return Ok(Look::Again);
+        };
+        let (mut first, mut end) = (VirtAddr::ZERO, VirtAddr::ZERO);
+        let mut at = part.start;
+        for slot in slots {
+            let entry = slot.get();
+            if !entry.is_none()
+                && let Some(old) = change(self.protect, at, slot, entry)
+            {
+                self.pages += 1;
+                if old.is_valid() {
+                    if end == VirtAddr::ZERO {
+                        first = at;
+                    }
+                    end = at + PAGE_SIZE as u64;
+                }
+            }
+            at = at + PAGE_SIZE as u64;
+        }
+        if end != VirtAddr::ZERO {
+            self.gather.changed(first, end - first);
+        }
+        Ok(Look::Done)
+    }
+}
+
+struct Visitor<'a, V> {
+    visit: &'a mut V,
+}
+
+/// The visitor had enough.
+struct Broke;
+
+#[inline(always)]
+fn go_on(flow: ControlFlow<()>) -> Result<(), Broke> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Broke),
+    }
+}
+
+impl<V: Visit> Walker for Visitor<'_, V> {
+    type Stop = Broke;
+
+    fn upper<L: Upper>(
+        &mut self,
+        table: Table<L>,
+        slot: &Slot<L>,
+        entry: Entry<L>,
+        part: VirtRange,
+    ) -> Result<Option<Table<L::Below>>, Broke> {
+        match lock_upper(table, slot, entry, part) {
+            Found::Table(child) => return Ok(Some(child)),
+            Found::Nothing => go_on(self.visit.hole(part))?,
+            Found::Entry(addr, _, _guard) => go_on(self.visit.entry(addr, slot))?,
+        }
+        Ok(None)
+    }
+
+    fn ptes(&mut self, table: Table<Pte>, parent: Parent<'_>, part: VirtRange) -> Result<Look, Broke> {
+        let Some((slots, _guard)) = lock_part(table, parent, part) else {
+            return Ok(Look::Again);
+        };
+        let (mut at, mut hole) = (part.start, part.start);
+        for slot in slots {
+            if !slot.get().is_none() {
+                if hole < at {
+                    go_on(self.visit.hole(VirtRange::new(hole, at)))?;
+                }
+                go_on(self.visit.entry(at, slot))?;
+                hole = at + PAGE_SIZE as u64;
+            }
+            at = at + PAGE_SIZE as u64;
+        }
+        if hole < at {
+            go_on(self.visit.hole(VirtRange::new(hole, at)))?;
+        }
+        Ok(Look::Done)
     }
 }

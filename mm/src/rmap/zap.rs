@@ -2,6 +2,7 @@
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::page::{PageFlags, pfn_to_page};
+use crate::page_alloc::FolioRef;
 use crate::paging::{Entry, Gather, Kind, Level, Zap};
 use crate::rmap::{PageKind, SpaceCore, uncount_mapping};
 
@@ -67,7 +68,8 @@ impl Zap for ZapPages<'_> {
             }
         }
         self.gone[kind as usize] += (L::BYTES / PAGE_SIZE as u64) as i64;
-        gather.page(pfn);
+        // SAFETY: each mapping owns a reference, and this mapping is gone.
+        gather.page(unsafe { FolioRef::from_raw(folio.pfn()) });
     }
 }
 

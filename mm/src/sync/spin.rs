@@ -17,6 +17,7 @@ use super::order::{self, Nesting, Rank};
 
 /// A spinlock in four bytes that guards what its owner says. The rank is given at each use.
 #[derive(Default)]
+#[repr(transparent)]
 pub struct RawSpinLock(AtomicU32);
 
 impl RawSpinLock {
