@@ -3,6 +3,8 @@
 //! In the kernel it is a static; on the host every thread says which machine it works on (see
 //! [`crate::host`]), so that several machines live in one test process.
 
+use core::sync::atomic::AtomicPtr;
+
 use rux_machine::MAX_HARTS;
 
 use crate::addr::PhysAddr;
@@ -11,6 +13,7 @@ use crate::error::AllocError;
 use crate::page::Memmap;
 use crate::page_alloc::ZeroPage;
 use crate::paging::Paging;
+use crate::slab::SlabState;
 use crate::stat::Counters;
 
 /// What the command line says about memory.
@@ -25,6 +28,7 @@ pub struct Memory {
     pub(crate) memmap: Memmap,
     pub(crate) zero_page: ZeroPage,
     pub(crate) paging: Paging,
+    pub(crate) slab: SlabState,
     harts: [HartMemory; MAX_HARTS],
 }
 
@@ -32,11 +36,13 @@ pub struct Memory {
 #[repr(C, align(512))]
 pub(crate) struct HartMemory {
     pub(crate) stat: Counters,
+    /// See `slab::state`.
+    pub(crate) sheaves: AtomicPtr<u8>,
 }
 
 impl HartMemory {
     const fn new() -> Self {
-        Self { stat: Counters::new() }
+        Self { stat: Counters::new(), sheaves: AtomicPtr::new(core::ptr::null_mut()) }
     }
 }
 
@@ -47,6 +53,7 @@ impl Memory {
             memmap: Memmap::new(),
             zero_page: ZeroPage::new(),
             paging: Paging::new(),
+            slab: SlabState::new(),
             harts: [const { HartMemory::new() }; MAX_HARTS],
         }
     }

@@ -1,24 +1,46 @@
-//! Typed caches and sized allocations.
+//! [`Cache`]: the objects of one type, for a `static`.
 
-use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rux_machine::IrqGuard;
 
 use super::KBox;
+use super::kmalloc::check_free;
+use super::kmem::{KmemCache, Shape};
+use super::state::{SheafOffset, sheaf};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::memory::memory;
 
-/// A cache of objects of one type, for a `static`. It sets itself up when first used.
+/// A cache of objects of one type (Linux: `KMEM_CACHE`). For a `static`; it sets itself up when first
+/// used, on every machine of the process by itself.
 #[derive(Debug)]
 pub struct Cache<T> {
     name: &'static str,
+    reclaimable: bool,
+    /// The [`SheafOffset`], once it has one.
+    offset: AtomicUsize,
     objects: PhantomData<fn(T) -> T>,
 }
 
 impl<T> Cache<T> {
     /// A cache that `/proc/slabinfo` shows as `name`.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, objects: PhantomData }
+        const { assert!(size_of::<T>() <= 256 << 10, "an object that large comes from pages") };
+        Self {
+            name,
+            reclaimable: false,
+            offset: AtomicUsize::new(SheafOffset::NONE.bytes()),
+            objects: PhantomData,
+        }
+    }
+
+    /// The same, its objects accounted as such that a shrinker can free (Linux:
+    /// `SLAB_RECLAIM_ACCOUNT`).
+    pub const fn reclaimable(self) -> Self {
+        Self { reclaimable: true, ..self }
     }
 
     /// The name in `/proc/slabinfo`.
@@ -30,31 +52,84 @@ impl<T> Cache<T> {
     ///
     /// # Errors
     /// No memory; `value` is dropped.
+    #[inline]
     pub fn alloc(&'static self, value: T, gfp: Gfp) -> Result<KBox<T>, AllocError> {
-        let _ = (value, gfp);
-        unimplemented!()
+        let object = self.alloc_raw(gfp)?;
+        // SAFETY: a new object for a `T`, which nobody else knows; filled before it is a box.
+        unsafe {
+            object.write(value);
+            Ok(KBox::from_raw(object.as_ptr()))
+        }
     }
-}
 
-/// Allocates memory for `layout`; of size 0 it is a dangling pointer. `ZERO` in `gfp` is honoured.
-///
-/// # Errors
-/// No memory, or more than the page allocator's largest block.
-pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
-    let _ = (layout, gfp);
-    unimplemented!()
-}
+    /// An object with nothing in it, for who builds an owner of its own. `ZERO` in `gfp` is honoured.
+    ///
+    /// # Errors
+    /// No memory.
+    #[inline]
+    pub fn alloc_raw(&'static self, gfp: Gfp) -> Result<NonNull<T>, AllocError> {
+        let object = {
+            let irqs = IrqGuard::new();
+            sheaf(&irqs, self.offset()).pop()
+        };
+        let object = match object {
+            Some(object) => object.cast(),
+            None => self.alloc_slow(gfp)?,
+        };
+        if gfp.contains(Gfp::ZERO) {
+            // SAFETY: a new object of that size.
+            unsafe { object.write_bytes(0, 1) };
+        }
+        Ok(object)
+    }
 
-/// Gives memory back.
-///
-/// # Safety
-/// `ptr` comes from [`kmalloc`] with a size above 0 or from a [`Cache`], and nobody uses it any more.
-pub unsafe fn kfree(ptr: NonNull<u8>) {
-    let _ = ptr;
-    unimplemented!()
-}
+    /// Gives an object back, whose value was dropped or moved out.
+    ///
+    /// # Safety
+    /// It comes from this cache, and nobody uses it any more.
+    #[inline]
+    pub unsafe fn free_raw(&'static self, object: NonNull<T>) {
+        if cfg!(debug_assertions)
+            && let Ok(cache) = self.cache(Gfp::NOWAIT)
+        {
+            check_free(cache, object.cast());
+        }
+        let pushed = {
+            let irqs = IrqGuard::new();
+            sheaf(&irqs, self.offset()).push(object.cast())
+        };
+        if !pushed {
+            self.free_slow(object);
+        }
+    }
 
-/// How many bytes an allocation of `bytes` really has (Linux: `kmalloc_size_roundup`).
-pub fn usable_size(bytes: usize) -> usize {
-    bytes
+    #[inline(always)]
+    fn offset(&self) -> SheafOffset {
+        SheafOffset::from_bytes(self.offset.load(Relaxed))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&'static self, gfp: Gfp) -> Result<NonNull<T>, AllocError> {
+        Ok(self.cache(gfp)?.alloc_slow(gfp)?.cast())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_slow(&'static self, object: NonNull<T>) {
+        // The cache is there, as the object came from it: this allocates nothing.
+        if let Ok(cache) = self.cache(Gfp::NOWAIT) {
+            cache.free_slow(object.cast());
+        }
+    }
+
+    fn cache(&'static self, gfp: Gfp) -> Result<&'static KmemCache, AllocError> {
+        let shape = Shape {
+            name: self.name,
+            size: size_of::<T>(),
+            align: align_of::<T>(),
+            reclaimable: self.reclaimable,
+        };
+        memory().slab.register(shape, &self.offset, gfp)
+    }
 }

@@ -14,11 +14,28 @@
 mod arc;
 mod boxed;
 mod cache;
+mod freelist;
+mod info;
+mod kmalloc;
+mod kmem;
+mod sheaf;
+mod state;
 mod string;
+#[cfg(test)]
+mod tests;
 mod vec;
 
 pub use arc::{ArcCache, ArcInner, KArc};
 pub use boxed::KBox;
-pub use cache::{Cache, kfree, kmalloc, usable_size};
+pub use cache::Cache;
+pub use info::{CacheInfo, for_each_cache, validate};
+pub use kmalloc::{kfree, kmalloc, usable_size};
+pub(crate) use state::SlabState;
+pub use state::{drain, drain_all};
 pub use string::KString;
 pub use vec::{Drain, IntoIter, KVec};
+
+/// What [`freelist`] stands on; `mm/tests/loom.rs` gives it loom's instead.
+mod shim {
+    pub(super) use core::sync::atomic::{AtomicU64, Ordering};
+}

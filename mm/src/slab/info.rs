@@ -1,0 +1,167 @@
+//! What the slab allocator tells about itself: `/proc/slabinfo`, and a check of its invariants.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use rux_machine::MAX_HARTS;
+
+use super::freelist::Links;
+use super::kmem::{KmemCache, Objects, slab_of, slab_order_of, slab_word};
+use super::state::sheaf_of;
+use crate::memory::memory;
+use crate::page::{PagePtr, PageType, SlabArm};
+
+/// One line of `/proc/slabinfo`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Objects that somebody uses. Exact when nobody allocates meanwhile.
+    pub active_objects: usize,
+    /// Objects of all slabs.
+    pub objects: usize,
+    /// Bytes of an object, with what its alignment takes.
+    pub object_size: usize,
+    /// Objects of a slab of the usual size.
+    pub objects_per_slab: usize,
+    /// Pages of a slab of the usual size.
+    pub pages_per_slab: usize,
+    /// Slabs with an object in use, or on a hart's sheaf.
+    pub active_slabs: usize,
+    /// All slabs.
+    pub slabs: usize,
+    /// Whether its pages are accounted as reclaimable.
+    pub reclaimable: bool,
+}
+
+impl KmemCache {
+    fn info(&self) -> CacheInfo {
+        let partial = self.partial.lock();
+        let (mut free, mut empty) = (0, 0);
+        for slab in partial.iter() {
+            let word = slab_word(slab);
+            free += (word.objects() - word.in_use()) as usize;
+            empty += word.is_empty() as usize;
+        }
+        let (objects, slabs) = (self.objects.load(Relaxed), self.slabs.load(Relaxed));
+        drop(partial);
+        let kept: usize = harts().map(|hart| sheaf_of(hart, self.offset).objects().len()).sum();
+        CacheInfo {
+            name: self.shape.name,
+            active_objects: objects.saturating_sub(free + kept),
+            objects,
+            object_size: self.stride,
+            objects_per_slab: self.order.bytes() / self.stride,
+            pages_per_slab: self.order.pages(),
+            active_slabs: slabs.saturating_sub(empty),
+            slabs,
+            reclaimable: self.shape.reclaimable,
+        }
+    }
+}
+
+/// The harts that have sheaves.
+fn harts() -> impl Iterator<Item = usize> {
+    (0..MAX_HARTS).filter(|hart| !memory().hart(*hart).sheaves.load(Relaxed).is_null())
+}
+
+/// Tells `each` of every cache in use.
+pub fn for_each_cache(each: impl FnMut(CacheInfo)) {
+    memory().slab.iter().map(KmemCache::info).for_each(each)
+}
+
+/// Checks every cache while nobody allocates or frees: that its list has the slabs that it should, that
+/// their chains have as many objects as their words say, each once, and that what harts keep ready is in
+/// use as far as the slabs know.
+///
+/// # Panics
+/// When it finds a fault.
+pub fn validate() {
+    for cache in memory().slab.iter() {
+        check_list(cache);
+        check_pages(cache);
+        check_sheaves(cache);
+    }
+}
+
+fn check_list(cache: &'static KmemCache) {
+    let partial = cache.partial.lock();
+    let mut slabs = 0;
+    for slab in partial.iter() {
+        slabs += 1;
+        check_slab(cache, slab);
+        assert!(!slab_word(slab).is_full(), "{}: full slab on the list", cache.shape.name);
+    }
+    assert_eq!(slabs, partial.len(), "{}: length of the list", cache.shape.name);
+}
+
+fn check_slab(cache: &'static KmemCache, slab: PagePtr) {
+    let name = cache.shape.name;
+    assert_eq!(slab.page_type(), Some(PageType::Slab), "{name}: {slab:?}");
+    let arm = slab.arm::<SlabArm>();
+    assert_eq!(arm.cache.load(Relaxed), core::ptr::from_ref(cache).addr(), "{name}: slab of another cache");
+    let word = slab_word(slab);
+    let fits = slab_order_of(slab).bytes() / cache.stride;
+    assert_eq!(word.objects() as usize, fits, "{name}: {word:?}");
+    assert!(word.in_use() <= word.carved() && word.carved() <= word.objects(), "{name}: {word:?}");
+    let objects = Objects::of(cache, slab);
+    let (mut object, mut count) = (word.first(), 0);
+    while object != 0 {
+        count += 1;
+        assert!(count + word.in_use() <= word.carved(), "{name}: chain too long or a cycle: {word:?}");
+        let offset = (object as usize - 1) * 8;
+        assert!(offset.is_multiple_of(cache.stride), "{name}: chain points into an object: {word:?}");
+        assert!(offset / cache.stride < word.carved() as usize, "{name}: chain leaves the slab: {word:?}");
+        object = objects.next(object);
+    }
+    assert_eq!(count + word.in_use(), word.carved(), "{name}: objects lost: {word:?}");
+}
+
+/// Looks for the cache's slabs among all pages, as full ones are on no list.
+fn check_pages(cache: &'static KmemCache) {
+    let (mut slabs, mut objects, mut free) = (0, 0, 0);
+    for page in slab_pages().filter(|page| is_of(cache, page)) {
+        check_slab(cache, page);
+        let word = slab_word(page);
+        slabs += 1;
+        objects += word.objects() as usize;
+        free += !word.is_full() as usize;
+    }
+    let name = cache.shape.name;
+    assert_eq!(slabs, cache.slabs.load(Relaxed), "{name}: number of slabs");
+    assert_eq!(objects, cache.objects.load(Relaxed), "{name}: number of objects");
+    assert_eq!(free, cache.partial.lock().len(), "{name}: slab with free objects not on the list");
+}
+
+fn is_of(cache: &'static KmemCache, page: &PagePtr) -> bool {
+    page.arm::<SlabArm>().cache.load(Relaxed) == core::ptr::from_ref(cache).addr()
+}
+
+/// The first pages of all slabs.
+fn slab_pages() -> impl Iterator<Item = PagePtr> {
+    use crate::page::{PAGES_PER_SECTION, pfn_to_page};
+    let sections = memory().memmap.sections();
+    sections
+        .flat_map(|first| (0..PAGES_PER_SECTION).map(move |index| pfn_to_page(first).nth(index as usize)))
+        .filter(|page| page.page_type() == Some(PageType::Slab))
+        .filter(|page| page.arm::<SlabArm>().extra.load(Relaxed) as u32 == 0)
+}
+
+fn check_sheaves(cache: &'static KmemCache) {
+    let name = cache.shape.name;
+    for hart in harts() {
+        let kept = sheaf_of(hart, cache.offset).objects();
+        for (index, object) in kept.iter().enumerate() {
+            let pointer = object.load(Relaxed);
+            let slab = slab_of(pointer);
+            assert!(is_of(cache, &slab), "{name}: hart {hart} keeps another cache's object {pointer:p}");
+            let twice = kept[..index].iter().any(|other| other.load(Relaxed) == pointer);
+            assert!(!twice, "{name}: hart {hart} keeps {pointer:p} twice");
+            let mut free = slab_word(slab).first();
+            let objects = Objects::of(cache, slab);
+            while free != 0 {
+                assert!(objects.pointer(free) != pointer, "{name}: {pointer:p} is free twice");
+                free = objects.next(free);
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Sized allocations (Linux: `kmalloc`, `mm/slab_common.c`): a cache for each size class, whole pages
+//! for what is larger.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rux_machine::IrqGuard;
+
+use super::kmem::{KmemCache, Shape, slab_of};
+use super::state::{SheafOffset, sheaf};
+use crate::addr::{Order, PhysAddr};
+use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::memory::memory;
+use crate::page::{Arm, PagePtr, PageType, SlabArm, virt_to_page};
+use crate::page_alloc::{PageBlock, alloc_pages};
+use crate::stat::{self, Item};
+
+/// How many size classes there are.
+pub(super) const CLASSES: usize = 13;
+
+const SIZES: [(usize, &str); CLASSES] = [
+    (8, "kmalloc-8"),
+    (16, "kmalloc-16"),
+    (32, "kmalloc-32"),
+    (64, "kmalloc-64"),
+    (96, "kmalloc-96"),
+    (128, "kmalloc-128"),
+    (192, "kmalloc-192"),
+    (256, "kmalloc-256"),
+    (512, "kmalloc-512"),
+    (1024, "kmalloc-1k"),
+    (2048, "kmalloc-2k"),
+    (4096, "kmalloc-4k"),
+    (8192, "kmalloc-8k"),
+];
+
+/// The largest size that a class has.
+const LARGEST: usize = SIZES[CLASSES - 1].0;
+
+/// Class by size in units of 8 bytes, for the sizes among which two are no powers of two.
+const SMALL: [u8; 192 / 8 + 1] = {
+    let mut table = [0; 192 / 8 + 1];
+    let mut unit = 0;
+    while unit < table.len() {
+        while SIZES[table[unit] as usize].0 < unit * 8 {
+            table[unit] += 1;
+        }
+        unit += 1;
+    }
+    table
+};
+
+/// The class for a size up to [`LARGEST`] and an alignment up to that size.
+#[inline(always)]
+const fn class_of(size: usize, align: usize) -> usize {
+    // Objects of a class are aligned to the largest power of two that divides its size.
+    let size = if align > 32 && size > 64 && size <= 192 { size.next_multiple_of(align) } else { size };
+    if size <= 192 && !(size > 128 && align > 64) {
+        SMALL[size.div_ceil(8)] as usize
+    } else {
+        size.next_power_of_two().trailing_zeros() as usize - 1
+    }
+}
+
+pub(super) const fn kmalloc_caches() -> [KmemCache; CLASSES] {
+    const fn cache(class: usize) -> KmemCache {
+        let (size, name) = SIZES[class];
+        let align = 1 << size.trailing_zeros();
+        KmemCache::new(Shape { name, size, align, reclaimable: false }, SheafOffset::of(class + 1))
+    }
+    let mut caches = [const { cache(0) }; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        caches[class] = cache(class);
+        class += 1;
+    }
+    caches
+}
+
+/// Allocates memory for `layout`; of size 0 it is a dangling pointer. With `ZERO` in `gfp` its bytes
+/// are 0. Sleeps if `gfp` lets it; from interrupts with `ATOMIC` or `NOWAIT`.
+///
+/// # Errors
+/// No memory, or more than the page allocator's largest block.
+#[inline]
+pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
+    let size = layout.size();
+    if size == 0 {
+        return Ok(layout.dangling_ptr());
+    }
+    let least = if size > layout.align() { size } else { layout.align() };
+    if least > LARGEST {
+        return alloc_large(least, gfp);
+    }
+    let class = class_of(least, layout.align());
+    let object = pop(SheafOffset::of(class + 1), gfp, || &memory().slab.kmalloc[class])?;
+    if gfp.contains(Gfp::ZERO) {
+        // SAFETY: a new object of at least that size.
+        unsafe { object.write_bytes(0, size) };
+    }
+    Ok(object)
+}
+
+/// An object from this hart's sheaf at `at`, or from the slabs of `cache`.
+#[inline(always)]
+pub(super) fn pop(
+    at: SheafOffset,
+    gfp: Gfp,
+    cache: impl FnOnce() -> &'static KmemCache,
+) -> Result<NonNull<u8>, AllocError> {
+    let object = {
+        let irqs = IrqGuard::new();
+        sheaf(&irqs, at).pop()
+    };
+    match object {
+        Some(object) => Ok(object),
+        None => cache().alloc_slow(gfp),
+    }
+}
+
+/// Gives memory back.
+///
+/// # Safety
+/// `ptr` comes from [`kmalloc`] with a size above 0 or from a [`super::Cache`], and nobody uses it any more.
+#[inline]
+pub unsafe fn kfree(ptr: NonNull<u8>) {
+    let page = virt_to_page(ptr.as_ptr());
+    if page.page_type() != Some(PageType::Slab) {
+        return free_large(ptr, page);
+    }
+    let cache = page.arm::<SlabArm>().cache.load(Relaxed);
+    // SAFETY: a slab's pages name its cache, which stays.
+    push(unsafe { &*core::ptr::with_exposed_provenance(cache) }, ptr);
+}
+
+/// Gives an object back to its cache, by way of this hart's sheaf.
+#[inline(always)]
+pub(super) fn push(cache: &'static KmemCache, object: NonNull<u8>) {
+    check_free(cache, object);
+    let pushed = {
+        let irqs = IrqGuard::new();
+        sheaf(&irqs, cache.offset).push(object)
+    };
+    if !pushed {
+        cache.free_slow(object);
+    }
+}
+
+/// In debug builds: is it an object of that cache, and not one that the hart has as free?
+#[inline(always)]
+#[track_caller]
+pub(super) fn check_free(cache: &'static KmemCache, object: NonNull<u8>) {
+    if cfg!(debug_assertions) {
+        let slab = slab_of(object.as_ptr());
+        let owner = slab.arm::<SlabArm>().cache.load(Relaxed);
+        let name = cache.shape.name;
+        assert_eq!(owner, core::ptr::from_ref(cache).addr(), "{name}: {object:p} is another cache's");
+        let offset = object.as_ptr().addr() - slab.pfn().as_ptr().addr();
+        assert_eq!(offset % cache.stride, 0, "{name}: {object:p} is within an object");
+        let irqs = IrqGuard::new();
+        let free = sheaf(&irqs, cache.offset).objects().iter().any(|at| at.load(Relaxed) == object.as_ptr());
+        assert!(!free, "{name}: double free of {object:p}");
+    }
+}
+
+/// The words of the first page of a large object.
+#[repr(C)]
+struct LargeArm {
+    /// log2 of its pages.
+    order: AtomicU64,
+}
+
+// SAFETY: one atomic.
+unsafe impl Arm for LargeArm {
+    const TYPE: Option<PageType> = Some(PageType::LargeObject);
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_large(size: usize, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
+    let order = Order::of_bytes(size).ok_or(AllocError)?;
+    let block = alloc_pages(gfp & !(Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP), order)?;
+    let page = block.page();
+    page.count().set_type(PageType::LargeObject);
+    page.arm::<LargeArm>().order.store(order.get() as u64, Relaxed);
+    stat::add(Item::SlabUnreclaimable, order.pages() as i64);
+    NonNull::new(block.into_raw().as_ptr()).ok_or(AllocError)
+}
+
+/// # Panics
+/// When `ptr` is not of a large object: it was freed already, or never came from here.
+#[cold]
+#[inline(never)]
+fn free_large(ptr: NonNull<u8>, page: PagePtr) {
+    assert!(
+        page.page_type() == Some(PageType::LargeObject) && PhysAddr::of_ptr(ptr.as_ptr()).is_page_aligned(),
+        "kfree of {ptr:p}, which is no object: {page:?}"
+    );
+    let order = Order::new(page.arm::<LargeArm>().order.load(Relaxed) as usize).unwrap_or(Order::ZERO);
+    page.count().clear_type(PageType::LargeObject);
+    stat::add(Item::SlabUnreclaimable, -(order.pages() as i64));
+    // SAFETY: `alloc_large` made it from a block of this order, and its owner gives it away.
+    drop(unsafe { PageBlock::from_raw(page.pfn(), order) });
+}
+
+/// How many bytes an allocation of `bytes` really has (Linux: `kmalloc_size_roundup`).
+pub fn usable_size(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=LARGEST => SIZES[class_of(bytes, 1)].0,
+        _ => Order::of_bytes(bytes).map_or(bytes, Order::bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_and_alignment_has_its_class() {
+        for size in 1..=LARGEST {
+            for align in (0..=13).map(|shift| 1 << shift).filter(|align| *align <= LARGEST) {
+                let least = size.max(align);
+                let class = class_of(least, align);
+                let fits = |class: usize| {
+                    let class_size: usize = SIZES[class].0;
+                    class_size >= least && 1 << class_size.trailing_zeros() >= align
+                };
+                assert!(fits(class), "{size} aligned to {align} in {:?}", SIZES[class]);
+                assert!(!(0..class).any(fits), "{size} aligned to {align} fits below {:?}", SIZES[class]);
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What hangs on [`Memory`] for the slab allocator: the caches, and where each hart's sheaves are.
+//!
+//! A cache has a number, the same on every machine of the process; it says where its sheaf is within
+//! a hart's sheaves, and its place in the table. Number 0 is no cache's: its sheaves stay idle, so that
+//! a cache that has no number yet goes the slow way and gets one.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use rux_machine::{IrqGuard, cold};
+
+use super::KBox;
+use super::kmalloc::{CLASSES, kmalloc_caches};
+use super::kmem::{KmemCache, Shape};
+use super::sheaf::{SHEAF_SIZE, Sheaf};
+use crate::addr::Order;
+use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::memory::{Memory, memory};
+use crate::page_alloc::alloc_pages;
+use crate::sync::{IrqSpinLock, Rank};
+
+/// The most caches that there can be.
+const CACHES: usize = 128;
+
+/// Where a cache's sheaf is within a hart's sheaves, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SheafOffset(usize);
+
+impl SheafOffset {
+    /// Of a cache that has no number yet.
+    pub(super) const NONE: Self = Self(0);
+
+    pub(super) const fn of(number: usize) -> Self {
+        assert!(number < CACHES);
+        Self(number * SHEAF_SIZE)
+    }
+
+    pub(super) const fn from_bytes(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn bytes(self) -> usize {
+        self.0
+    }
+
+    const fn number(self) -> usize {
+        self.0 / SHEAF_SIZE
+    }
+}
+
+/// The part of [`Memory`].
+#[derive(Debug)]
+pub(crate) struct SlabState {
+    /// The caches of sized allocations, which have the numbers from 1 on.
+    pub(super) kmalloc: [KmemCache; CLASSES],
+    /// All other caches by number, once this machine used them.
+    caches: [AtomicPtr<KmemCache>; CACHES],
+}
+
+/// Numbers given so far, to caches of any machine.
+static NUMBERS: IrqSpinLock<usize> = IrqSpinLock::new(Rank::SlabCaches, CLASSES + 1);
+
+impl SlabState {
+    pub(crate) const fn new() -> Self {
+        Self { kmalloc: kmalloc_caches(), caches: [const { AtomicPtr::new(null_mut()) }; CACHES] }
+    }
+
+    /// All caches that this machine used so far; those of sized allocations first.
+    pub(super) fn iter(&'static self) -> impl Iterator<Item = &'static KmemCache> {
+        let typed = self.caches.iter().filter_map(|cache| {
+            // SAFETY: caches stay once they are there.
+            unsafe { cache.load(Acquire).as_ref() }
+        });
+        self.kmalloc.iter().chain(typed)
+    }
+
+    /// The cache with that number, made if need be.
+    fn cache(
+        &'static self,
+        shape: Shape,
+        at: SheafOffset,
+        gfp: Gfp,
+    ) -> Result<&'static KmemCache, AllocError> {
+        let slot = &self.caches[at.number()];
+        // SAFETY: caches stay once they are there.
+        if let Some(cache) = unsafe { slot.load(Acquire).as_ref() } {
+            return Ok(cache);
+        }
+        let new = KBox::into_raw(KBox::new(KmemCache::new(shape, at), gfp)?);
+        // Release: who finds it sees all of it.
+        let cache = match slot.compare_exchange(null_mut(), new, Release, Acquire) {
+            Ok(_) => new,
+            Err(other) => {
+                // SAFETY: made above; another hart was quicker and nobody saw it.
+                drop(unsafe { KBox::from_raw(new) });
+                other
+            }
+        };
+        // SAFETY: as above.
+        Ok(unsafe { &*cache })
+    }
+
+    /// The cache of that shape, whose number `known` it is or gets.
+    #[cold]
+    pub(super) fn register(
+        &'static self,
+        shape: Shape,
+        known: &core::sync::atomic::AtomicUsize,
+        gfp: Gfp,
+    ) -> Result<&'static KmemCache, AllocError> {
+        if known.load(Relaxed) == SheafOffset::NONE.bytes() {
+            let mut numbers = NUMBERS.lock();
+            if known.load(Relaxed) == SheafOffset::NONE.bytes() {
+                if *numbers == CACHES {
+                    log::error!("slab: no room for cache {}: there are {CACHES}", shape.name);
+                    return Err(AllocError);
+                }
+                known.store(SheafOffset::of(*numbers).bytes(), Relaxed);
+                *numbers += 1;
+            }
+        }
+        self.cache(shape, SheafOffset::from_bytes(known.load(Relaxed)), gfp)
+    }
+}
+
+impl Memory {
+    /// Gives harts 0 to `harts - 1` their sheaves. Called once, when pages can be allocated.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn boot_slab(&'static self, harts: usize) -> Result<(), AllocError> {
+        let order = Order::of_bytes(CACHES * SHEAF_SIZE).ok_or(AllocError)?;
+        for hart in 0..harts {
+            let sheaves = alloc_pages(Gfp::KERNEL | Gfp::ZERO, order)?;
+            let first = sheaves.as_ptr().cast::<Sheaf>();
+            for number in 0..CACHES {
+                // SAFETY: zeroed memory of that size is a valid sheaf; nobody else has it.
+                unsafe { (*first.add(number)).reset() };
+            }
+            let _ = sheaves.into_raw();
+            self.hart(hart).sheaves.store(first.cast(), Release);
+        }
+        Ok(())
+    }
+}
+
+/// This hart's sheaf of a cache.
+#[inline(always)]
+pub(super) fn sheaf(irqs: &IrqGuard, at: SheafOffset) -> &'static Sheaf {
+    sheaf_of(irqs.hart(), at)
+}
+
+/// A hart's sheaf of a cache; all but its own hart only look.
+#[inline(always)]
+pub(super) fn sheaf_of(hart: usize, at: SheafOffset) -> &'static Sheaf {
+    let sheaves = memory().hart(hart).sheaves.load(Relaxed);
+    debug_assert!(!sheaves.is_null(), "hart {hart} has no sheaves");
+    // SAFETY: `boot_slab` gave every hart that runs as many sheaves as there are numbers.
+    unsafe { &*sheaves.byte_add(at.0).cast::<Sheaf>() }
+}
+
+/// Gives what this hart keeps ready back to the slabs, and empty slabs to the page allocator; says how
+/// many pages. For when memory is short.
+pub fn drain() -> usize {
+    let caches = memory().slab.iter();
+    caches
+        .map(|cache| {
+            cache.drain_sheaf();
+            cache.shrink()
+        })
+        .sum()
+}
+
+/// As [`drain`], of all harts. Waits for them, so interrupts are on and no spinlock is held.
+pub fn drain_all() -> usize {
+    cold::run_on(
+        cold::online(),
+        |_| {
+            drain();
+        },
+        null_mut(),
+    );
+    drain()
+}
