@@ -70,9 +70,7 @@ impl Default for IrqGuard {
 impl Drop for IrqGuard {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.were_on {
-            Hw::irq_enable();
-        }
+        Hw::irq_restore(self.were_on);
     }
 }
 

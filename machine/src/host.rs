@@ -30,7 +30,7 @@ pub struct Fences {
 }
 
 thread_local! {
-    static THREAD: &'static ThreadInfo = Box::leak(Box::default());
+    static THREAD: ThreadInfo = const { ThreadInfo::new() };
     static PLACE: Cell<Place> = const {
         Cell::new(Place { ram: core::ptr::null_mut(), vmemmap: core::ptr::null_mut(), fences: None })
     };
@@ -56,7 +56,8 @@ pub enum Host {}
 impl Hot for Host {
     #[inline]
     fn thread() -> &'static ThreadInfo {
-        THREAD.with(|thread| *thread)
+        // SAFETY: the descriptor lives as long as its thread, as on RISC-V; nobody keeps it longer.
+        THREAD.with(|thread| unsafe { &*core::ptr::from_ref(thread) })
     }
 
     #[inline]
@@ -67,6 +68,11 @@ impl Hot for Host {
     #[inline]
     fn irq_enable() {
         IRQS_ON.set(true);
+    }
+
+    #[inline]
+    fn irq_restore(were_on: bool) {
+        IRQS_ON.set(were_on);
     }
 
     #[inline]

@@ -47,6 +47,9 @@ pub trait Hot {
     /// Unmasks interrupts on this hart.
     fn irq_enable();
 
+    /// Takes [`Hot::irq_disable`] back: unmasks interrupts if they were on. No branch.
+    fn irq_restore(were_on: bool);
+
     /// Whether interrupts are on.
     fn irqs_on() -> bool;
 

@@ -67,6 +67,13 @@ impl Hot for Riscv {
     }
 
     #[inline(always)]
+    fn irq_restore(were_on: bool) {
+        let bit = if were_on { SSTATUS_SIE } else { 0 };
+        // SAFETY: as in `irq_enable`; they were on before.
+        unsafe { asm!("csrs sstatus, {}", in(reg) bit, options(nostack)) };
+    }
+
+    #[inline(always)]
     fn irqs_on() -> bool {
         let now: usize;
         // SAFETY: reads a register.

@@ -20,6 +20,9 @@ impl Scope {
     pub const MEMALLOC: Self = Self(4);
     /// Fault injection passes this thread by (tests).
     pub const NO_INJECT: Self = Self(8);
+    /// Fault injection is on for this thread (tests). A bit here, so that one look at the scope tells
+    /// an allocation that nothing special is asked of it.
+    pub const INJECT: Self = Self(16);
 
     /// Whether all of `other`'s bits are set.
     #[inline]

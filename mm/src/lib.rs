@@ -10,13 +10,12 @@
 //! |---|---|
 //! | 0 | [`addr`], [`error`], [`gfp`], [`sync`], [`stat`], [`inject`] |
 //! | 1 | [`page`], [`memory`], [`early`] |
-//! | 2 | [`page_alloc`] |
+//! | 2 | [`zone`], `pcp`, [`page_alloc`] |
 //! | 3 | [`slab`] |
 //! | 4 | [`paging`] |
 //! | 5 | [`vma`], [`rmap`], [`filemap`] |
 //! | 6 | [`space`], [`fault`] |
 
-#![allow(dead_code)]
 #![cfg_attr(target_os = "none", no_std)]
 
 pub mod addr;
@@ -32,12 +31,14 @@ pub mod memory;
 pub mod page;
 pub mod page_alloc;
 pub mod paging;
+mod pcp;
 pub mod rmap;
 pub mod slab;
 pub mod space;
 pub mod stat;
 pub mod sync;
 pub mod vma;
+pub mod zone;
 
 pub use memory::{Memory, memory};
 pub use page::{Folio, FolioGuard, Page, PageFlags, PagePtr};

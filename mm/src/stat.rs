@@ -5,9 +5,9 @@
 
 use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use rux_machine::{HotExt, Hw, MAX_HARTS};
+use rux_machine::MAX_HARTS;
 
-use crate::memory::memory;
+use crate::memory::{memory, this_hart};
 
 macro_rules! items {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -67,7 +67,7 @@ items! {
     PageTable = "nr_page_table_pages",
     /// Pages of the swap cache.
     SwapCached = "nr_swapcached",
-    /// Blocks taken from the allocator, one a block of any order.
+    /// Pages taken from the allocator.
     PgAlloc = "pgalloc_normal",
     /// Faults served.
     PgFault = "pgfault",
@@ -102,17 +102,12 @@ impl Counters {
     pub(crate) fn add(&self, item: Item, amount: i64) {
         self.0[item as usize].fetch_add(amount, Relaxed);
     }
-
-    #[cfg(not(target_os = "none"))]
-    pub(crate) fn clear(&self) {
-        self.0.iter().for_each(|counter| counter.store(0, Relaxed));
-    }
 }
 
 /// Adds to an item; a negative amount takes away.
 #[inline(always)]
 pub fn add(item: Item, amount: i64) {
-    memory().hart(Hw::hart()).stat.add(item, amount);
+    this_hart().stat.add(item, amount);
 }
 
 /// Adds one to an item.
@@ -127,8 +122,11 @@ pub fn dec(item: Item) {
     add(item, -1);
 }
 
-/// An item over all harts. Not below 0, though a sum taken while pages move may be.
+/// An item over all harts. [`Item::PgAlloc`] is in pages. Not below 0, though a sum taken while pages move may be.
 pub fn read(item: Item) -> u64 {
-    let sum: i64 = (0..MAX_HARTS).map(|hart| memory().hart(hart).stat.0[item as usize].load(Relaxed)).sum();
-    sum.max(0) as u64
+    let harts = || (0..MAX_HARTS).map(|hart| memory().hart(hart));
+    let sum: i64 = harts().map(|hart| hart.stat.0[item as usize].load(Relaxed)).sum();
+    // What came from the harts' lists is counted there, at no cost of its own.
+    let popped = if item == Item::PgAlloc { harts().map(|hart| hart.pcp.popped_pages()).sum() } else { 0 };
+    sum.max(0) as u64 + popped
 }

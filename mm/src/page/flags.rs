@@ -70,8 +70,6 @@ bitflags! {
 pub enum PageType {
     /// First page of a free block of the buddy allocator.
     Buddy = 0x8000_0001,
-    /// First page of a free block on a hart's list.
-    Pcp = 0x8000_0002,
     /// First page of a slab.
     Slab = 0x8000_0003,
     /// A page table.
@@ -84,11 +82,13 @@ pub enum PageType {
 
 impl PageType {
     pub(crate) const BIT: u32 = 0x8000_0000;
+    /// Where a free block's order is, within the type `Buddy`.
+    pub(crate) const ORDER_SHIFT: u32 = 8;
+    const ORDER_MASK: u32 = 0xf << Self::ORDER_SHIFT;
 
     pub(crate) const fn from_bits(bits: u32) -> Option<Self> {
-        Some(match bits {
+        Some(match bits & !Self::ORDER_MASK {
             0x8000_0001 => Self::Buddy,
-            0x8000_0002 => Self::Pcp,
             0x8000_0003 => Self::Slab,
             0x8000_0004 => Self::Table,
             0x8000_0005 => Self::LargeObject,

@@ -23,6 +23,8 @@ pub const PAGES_PER_SECTION: u64 = SECTION_SIZE >> crate::addr::PAGE_SHIFT;
 pub(crate) const SECTION_MAP_SIZE: usize = PAGES_PER_SECTION as usize * size_of::<Page>();
 /// Sections that can be: 1 TiB.
 pub(crate) const SECTIONS: usize = 8192;
+/// Bytes of memory that can have descriptors.
+pub(crate) const MAX_MEMORY: u64 = SECTIONS as u64 * SECTION_SIZE;
 
 const _: () = assert!(SECTION_MAP_SIZE == 2 << 20);
 
@@ -50,13 +52,8 @@ impl Memmap {
         self.present[section / 64].fetch_or(1 << (section % 64), Release);
     }
 
-    /// Forgets all sections.
-    #[cfg(not(target_os = "none"))]
-    pub(crate) fn clear(&self) {
-        self.present.iter().for_each(|word| word.store(0, Relaxed));
-    }
-
     /// The first frames of the sections that have descriptors, in ascending order.
+    #[cfg(not(target_os = "none"))]
     pub(crate) fn sections(&self) -> impl Iterator<Item = Pfn> + '_ {
         self.present.iter().enumerate().flat_map(|(i, word)| {
             let bits = word.load(Relaxed);

@@ -27,19 +27,20 @@ pub use bytes::PageBytes;
 pub use count::{Count, Put};
 pub use flags::{PageFlags, PageType};
 pub use folio::{Folio, FolioGuard, MappingWord};
-pub(crate) use memmap::Memmap;
+pub(crate) use memmap::{MAX_MEMORY, Memmap, section_map};
 pub use memmap::{
     PAGES_PER_SECTION, SECTION_SHIFT, SECTION_SIZE, page_of, pfn_to_online_page, pfn_to_page, virt_to_page,
 };
 
 use crate::addr::{Order, Pfn};
+use crate::zone::Place;
 
 /// One frame's descriptor.
 #[repr(C, align(64))]
 pub struct Page {
     flags: AtomicU32,
-    /// Where the allocator keeps the page: see `zone::block`.
-    pub(crate) place: AtomicU32,
+    /// Where the allocator keeps the page.
+    pub(crate) place: Place,
     arm: UnsafeCell<[MaybeUninit<u64>; arm::ARM_SIZE / 8]>,
     /// In debug builds who allocated or freed the page last; 0 otherwise.
     pub(crate) owner: AtomicU64,
@@ -193,14 +194,14 @@ impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, place: {:#x}, owner: {:#x} }}",
+            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, place: {:?}, owner: {:#x} }}",
             self.pfn().get(),
             self.flags(),
             self.refcount(),
             self.mapcount(),
             self.page_type(),
             self.arm_unchecked::<RawArm>(),
-            self.place.load(Relaxed),
+            self.place,
             self.owner.load(Relaxed),
         )
     }

@@ -3,7 +3,8 @@
 use core::mem::{self, ManuallyDrop};
 use core::ops::Deref;
 
-use crate::addr::Pfn;
+use super::free;
+use crate::addr::{Order, Pfn};
 use crate::page::{Folio, PagePtr, Put, pfn_to_online_page, pfn_to_page};
 
 /// Owns one reference to a folio; dropping the last one frees the folio.
@@ -91,8 +92,10 @@ impl Eq for FolioRef {}
 impl Drop for FolioRef {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.0.count().put() != Put::Shared {
-            unimplemented!()
+        match self.0.count().put() {
+            Put::Last => free::free(self.0, Order::ZERO),
+            Put::Shared => {}
+            Put::Bad => free::bad(self.0, "put too often, or while mapped or typed"),
         }
     }
 }

@@ -1,0 +1,107 @@
+//! Giving pages back, and catching those that must not come (Linux: `free_pages_prepare`, `bad_page`).
+//!
+//! A page that is wrong (locked, mapped, typed, free already) is a bug of the kernel, not of a program:
+//! debug builds panic with the page; a release build says so in the log and never uses the page again.
+
+use rux_machine::IrqGuard;
+
+use super::compound;
+use crate::addr::Order;
+use crate::memory::{memory, this_hart};
+use crate::page::{PageFlags, PagePtr};
+use crate::pcp;
+use crate::zone::ZoneId;
+
+/// What needs more than a look: flags that must not be there, and compound pages.
+const UNUSUAL: PageFlags = PageFlags::BAD_AT_FREE.union(PageFlags::HEAD);
+
+/// Frees a block whose last reference went; `order` is that of a raw block, and of no account for a
+/// compound page.
+#[inline(always)]
+pub(super) fn free(page: PagePtr, order: Order) {
+    if page.flags().intersects(UNUSUAL) || order.get() >= pcp::ORDERS {
+        return free_unusual(page, order);
+    }
+    page.init_flags(PageFlags::empty());
+    give(page, order);
+}
+
+#[inline(always)]
+fn give(page: PagePtr, order: Order) {
+    #[cfg(debug_assertions)]
+    check_freed(page, order);
+    let irqs = IrqGuard::new();
+    this_hart().pcp.push(&irqs, page, order);
+}
+
+#[cold]
+#[inline(never)]
+fn free_unusual(page: PagePtr, mut order: Order) {
+    if page.flags().intersects(PageFlags::BAD_AT_FREE) {
+        return bad(page, "freed with a flag that must not be set");
+    }
+    if page.flags().contains(PageFlags::HEAD) {
+        order = compound::order(page);
+        if let Err(tail) = compound::unmake(page, order) {
+            return bad(tail, "a tail is not as it should be");
+        }
+    }
+    page.init_flags(PageFlags::empty());
+    if order.get() < pcp::ORDERS {
+        give(page, order);
+    } else {
+        #[cfg(debug_assertions)]
+        check_freed(page, order);
+        memory().zone(ZoneId::Normal).free_block(page, order);
+    }
+}
+
+/// What is left of a raw block, when its owner is done but somebody looked at its first page just then
+/// and still has a reference: all but that page is freed, the page by the other's put.
+#[cold]
+#[inline(never)]
+pub(super) fn free_all_but_first(page: PagePtr, order: Order) {
+    if page.flags().contains(PageFlags::HEAD) {
+        return;
+    }
+    for half in Order::all().take_while(|&half| half < order) {
+        let rest = page.nth(half.pages());
+        rest.init_flags(PageFlags::empty());
+        memory().zone(ZoneId::Normal).free_block(rest, half);
+    }
+}
+
+/// Says that a page is not as it should be. Nothing is done with it any more.
+#[cold]
+#[inline(never)]
+pub(super) fn bad(page: PagePtr, what: &str) {
+    log::error!("bad page: {what}: {page:?}");
+    if cfg!(debug_assertions) {
+        panic!("bad page: {what}: {page:?}");
+    }
+}
+
+/// That the pages of a block that goes back are nobody's.
+#[cfg(debug_assertions)]
+fn check_freed(page: PagePtr, order: Order) {
+    for index in 0..order.pages() {
+        let each = page.nth(index);
+        if each.count().raw() != 0 || !each.flags().is_empty() {
+            bad(each, "freed with a reference, a mapping, a type or a flag");
+        }
+    }
+}
+
+/// That the pages of a block that goes out were nobody's.
+#[cfg(debug_assertions)]
+pub(super) fn check_new(page: PagePtr, order: Order) {
+    for index in 0..order.pages() {
+        let each = page.nth(index);
+        let count = if index == 0 { 1 } else { 0 };
+        // Somebody who tries every frame (`try_get`) may have a reference to the first page already.
+        let raw = each.count().raw();
+        if raw != count && !(index == 0 && raw >> 32 == 0 && raw > 1) || !each.flags().is_empty() {
+            bad(each, "not free, but on a free list");
+        }
+    }
+}

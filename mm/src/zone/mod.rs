@@ -1,0 +1,221 @@
+//! Zones: memory of one kind, with the buddy allocator's free lists and the watermarks
+//! (Linux: `struct zone`, `include/linux/mmzone.h`).
+//!
+//! Pages are grouped by mobility in blocks of 2 MiB ([`MigrateType`]), so that memory which cannot move
+//! does not scatter. A zone starts and ends at a multiple of the largest order, so that buddies are of
+//! one zone. What an allocation tries, and in which order, is the room `page_alloc`'s affair.
+
+mod buddy;
+mod check;
+mod list;
+mod steal;
+mod watermark;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::addr::{Order, Pfn};
+use crate::gfp::Gfp;
+use crate::page::{Page, PagePtr};
+use crate::sync::{IrqSpinLock, Rank};
+
+pub use check::Corrupt;
+pub(crate) use list::FreeLists;
+pub use watermark::{AllocFlags, Watermark};
+
+/// log2 of the pages of a block whose pages have one mobility: 2 MiB (Linux: `pageblock_order`).
+pub const BLOCK_ORDER: Order = Order::HUGE;
+
+/// Which memory it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ZoneId {
+    /// Ordinary memory: all that there is.
+    Normal,
+}
+
+impl ZoneId {
+    /// How many zones there are.
+    pub const COUNT: usize = 1;
+    /// All, lowest memory first.
+    pub const ALL: [Self; Self::COUNT] = [Self::Normal];
+
+    /// Its name in `/proc/zoneinfo`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+        }
+    }
+
+    /// The highest zone that an allocation may use (Linux: `gfp_zone`).
+    #[inline(always)]
+    pub const fn of(_gfp: Gfp) -> Self {
+        Self::Normal
+    }
+}
+
+/// How the pages of a block may be got back (Linux: `enum migratetype`). The numbers are those of
+/// `Gfp`'s two bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum MigrateType {
+    /// Not at all: the kernel's own data.
+    Unmovable = 0,
+    /// By copying them elsewhere: user memory and the page cache.
+    Movable = 1,
+    /// By asking a shrinker.
+    Reclaimable = 2,
+}
+
+impl MigrateType {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+    /// All, by number.
+    pub const ALL: [Self; Self::COUNT] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
+
+    /// What an allocation asks for (Linux: `gfp_migratetype`).
+    #[inline(always)]
+    pub const fn of(gfp: Gfp) -> Self {
+        match (gfp.bits() / Gfp::MOVABLE.bits()) & 3 {
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            _ => Self::Unmovable,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_index(index: u8) -> Self {
+        match index {
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            _ => Self::Unmovable,
+        }
+    }
+
+    /// Its name in `/proc/pagetypeinfo`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+        }
+    }
+}
+
+const _: () = assert!(Gfp::RECLAIMABLE.bits() == 2 * Gfp::MOVABLE.bits());
+
+/// Memory of one kind.
+pub struct Zone {
+    id: ZoneId,
+    pub(crate) lists: IrqSpinLock<FreeLists>,
+    /// Pages in the free lists. Written under the lock, read by all.
+    free: AtomicU64,
+    /// The three watermarks, in pages.
+    marks: [AtomicU64; 3],
+    /// First frame, and one past the last.
+    span: [AtomicU64; 2],
+    /// Pages of RAM in the span.
+    present: AtomicU64,
+    /// Pages that the allocator was given.
+    managed: AtomicU64,
+}
+
+impl Zone {
+    pub(crate) const fn new(id: ZoneId) -> Self {
+        Self {
+            id,
+            lists: IrqSpinLock::new(Rank::Zone, FreeLists::new()),
+            free: AtomicU64::new(0),
+            marks: [const { AtomicU64::new(0) }; 3],
+            span: [const { AtomicU64::new(0) }; 2],
+            present: AtomicU64::new(0),
+            managed: AtomicU64::new(0),
+        }
+    }
+
+    /// Which memory it is.
+    pub fn id(&self) -> ZoneId {
+        self.id
+    }
+
+    /// Pages in the free lists; those on harts' lists are not in it.
+    #[inline]
+    pub fn free_pages(&self) -> u64 {
+        self.free.load(Relaxed)
+    }
+
+    /// Pages that the allocator was given, free or not.
+    #[inline]
+    pub fn managed_pages(&self) -> u64 {
+        self.managed.load(Relaxed)
+    }
+
+    /// Pages of RAM, with those that the allocator was not given.
+    #[inline]
+    pub fn present_pages(&self) -> u64 {
+        self.present.load(Relaxed)
+    }
+
+    /// The first frame, and one past the last; holes are in between.
+    pub fn span(&self) -> (Pfn, Pfn) {
+        (Pfn::new(self.span[0].load(Relaxed)), Pfn::new(self.span[1].load(Relaxed)))
+    }
+
+    /// How many free blocks of each order there are, over all types (`/proc/buddyinfo`).
+    pub fn free_blocks(&self) -> [u64; Order::COUNT] {
+        let lists = self.lists.lock();
+        core::array::from_fn(|order| MigrateType::ALL.iter().map(|&kind| lists.count(kind, order)).sum())
+    }
+
+    /// How many free blocks of each order there are of one type (`/proc/pagetypeinfo`).
+    pub fn free_blocks_of(&self, kind: MigrateType) -> [u64; Order::COUNT] {
+        let lists = self.lists.lock();
+        core::array::from_fn(|order| lists.count(kind, order))
+    }
+
+    /// Adds a range of RAM to the span; nothing of it is free yet.
+    pub(crate) fn grow(&self, start: Pfn, end: Pfn) {
+        let (low, high) = self.span();
+        let empty = low == high;
+        self.span[0].store(if empty { start } else { low.min(start) }.get(), Relaxed);
+        self.span[1].store(if empty { end } else { high.max(end) }.get(), Relaxed);
+        self.present.fetch_add(end - start, Relaxed);
+    }
+
+    /// Gives a range of frames that nobody uses to the allocator, in the largest blocks.
+    pub(crate) fn give(&self, start: Pfn, end: Pfn) {
+        let mut at = start;
+        while at < end {
+            let left = (end - at).ilog2() as usize;
+            let order = Order::new(left.min(at.get().trailing_zeros() as usize)).unwrap_or(Order::MAX);
+            self.free_block(crate::page::pfn_to_page(at), order);
+            at = at + order.pages() as u64;
+        }
+        self.managed.fetch_add(end - start, Relaxed);
+    }
+}
+
+impl Page {
+    /// The mobility of the block that the page is in.
+    #[inline(always)]
+    pub fn block_type(&self) -> MigrateType {
+        MigrateType::from_index(self.ptr().align_down(BLOCK_ORDER).place.block.load(Relaxed))
+    }
+}
+
+/// Where the allocator keeps a page. Written under the zone's lock only.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Of the first page of an allocated block: the list of a hart that it goes to when it is freed.
+    /// The mobility of its block, kept here so that a free need not look at another descriptor.
+    pub(crate) list: core::sync::atomic::AtomicU8,
+    /// Of the first page of a block of [`BLOCK_ORDER`]: the mobility of its pages.
+    pub(crate) block: core::sync::atomic::AtomicU8,
+    reserved: core::sync::atomic::AtomicU16,
+}
+
+/// Sets the mobility of the block that starts with `first`. Under the zone's lock, or at boot.
+pub(crate) fn set_block_type(first: PagePtr, kind: MigrateType) {
+    debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
+    first.place.block.store(kind as u8, Relaxed);
+}
