@@ -6,11 +6,14 @@ mod console;
 mod job;
 mod machine;
 mod mount;
+mod reap;
+mod relay;
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use job::Job;
+use relay::Relay;
 
 /// What `sh` answers for a program that is not there, and for one that cannot be executed.
 const NOT_FOUND: u8 = 127;
@@ -39,13 +42,26 @@ fn run(job: &Job) -> u8 {
     environment(&mut command, job);
     // SAFETY: the child only makes system calls (setsid, ioctl) before exec.
     unsafe { command.pre_exec(console::take) };
-    match command.spawn() {
-        Ok(child) => wait_for(child.id() as libc::pid_t),
+    let relay = if job.output_is_piped() { relay(&mut command) } else { None };
+    let spawned = command.spawn();
+    let program = command.get_program().to_os_string();
+    // It holds the pipe's writing end.
+    drop(command);
+    match spawned {
+        Ok(child) => {
+            let pid = child.id() as libc::pid_t;
+            relay.map_or_else(|| reap::wait_for(pid), |relay| relay.run(pid))
+        }
         Err(e) => {
-            println!("init: cannot run {}: {e}", command.get_program().display());
+            println!("init: cannot run {}: {e}", program.display());
             if e.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
         }
     }
+}
+
+/// A pipe for the output; without one it goes to the console directly.
+fn relay(command: &mut Command) -> Option<Relay> {
+    Relay::attach(command).map_err(|e| println!("init: no pipe for the output: {e}")).ok()
 }
 
 fn environment(command: &mut Command, job: &Job) {
@@ -59,26 +75,5 @@ fn environment(command: &mut Command, job: &Job) {
         .env("TERM", job.term());
     if std::fs::metadata("/root").is_ok() {
         command.current_dir("/root");
-    }
-}
-
-/// Reaps every child, its own and orphans', until `pid` has ended.
-fn wait_for(pid: libc::pid_t) -> u8 {
-    loop {
-        let mut raw = 0;
-        // SAFETY: `raw` outlives the call.
-        let reaped = unsafe { libc::waitpid(-1, &mut raw, 0) };
-        if reaped == pid {
-            let status = ExitStatus::from_raw(raw);
-            return match (status.code(), status.signal()) {
-                (Some(code), _) => code as u8,
-                (None, Some(signal)) => 128 + signal as u8,
-                (None, None) => continue,
-            };
-        }
-        if reaped < 0 && std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-            println!("init: waitpid: {}", std::io::Error::last_os_error());
-            return 1;
-        }
     }
 }
