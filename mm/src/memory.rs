@@ -83,9 +83,9 @@ impl Memory {
     /// hart, with the direct map in place; `harts` is how many there will be.
     ///
     /// # Errors
-    /// No room for the descriptors.
+    /// No room for the descriptors, or for what each hart needs.
     pub fn boot(
-        &self,
+        &'static self,
         mut early: EarlyMemory,
         options: BootOptions,
         harts: usize,
@@ -117,7 +117,7 @@ impl Memory {
             zone.present_pages() * 4,
             self.reserved_pages() * 4
         );
-        Ok(())
+        self.boot_slab(harts)
     }
 
     /// Makes the descriptors of the section that starts with `first`.

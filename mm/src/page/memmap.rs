@@ -23,6 +23,7 @@ pub const PAGES_PER_SECTION: u64 = SECTION_SIZE >> crate::addr::PAGE_SHIFT;
 pub(crate) const SECTION_MAP_SIZE: usize = PAGES_PER_SECTION as usize * size_of::<Page>();
 /// Sections that can be: 1 TiB.
 pub(crate) const SECTIONS: usize = 8192;
+#[cfg(not(target_os = "none"))]
 /// Bytes of memory that can have descriptors.
 pub(crate) const MAX_MEMORY: u64 = SECTIONS as u64 * SECTION_SIZE;
 
@@ -53,7 +54,6 @@ impl Memmap {
     }
 
     /// The first frames of the sections that have descriptors, in ascending order.
-    #[cfg(not(target_os = "none"))]
     pub(crate) fn sections(&self) -> impl Iterator<Item = Pfn> + '_ {
         self.present.iter().enumerate().flat_map(|(i, word)| {
             let bits = word.load(Relaxed);

@@ -27,7 +27,9 @@ pub use bytes::PageBytes;
 pub use count::{Count, Put};
 pub use flags::{PageFlags, PageType};
 pub use folio::{Folio, FolioGuard, MappingWord};
-pub(crate) use memmap::{MAX_MEMORY, Memmap, section_map};
+#[cfg(not(target_os = "none"))]
+pub(crate) use memmap::MAX_MEMORY;
+pub(crate) use memmap::{Memmap, section_map};
 pub use memmap::{
     PAGES_PER_SECTION, SECTION_SHIFT, SECTION_SIZE, page_of, pfn_to_online_page, pfn_to_page, virt_to_page,
 };
