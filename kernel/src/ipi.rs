@@ -1,1 +1,135 @@
-//! Interrupts from hart to hart.
+//! Interrupts from hart to hart (Linux: `kernel/smp.c`, `arch/riscv/kernel/smp.c`).
+//!
+//! Fences go through the firmware, which needs nothing of the other hart's kernel: so they are safe whatever
+//! the others have masked. What runs a function elsewhere waits for it, and meanwhile serves what is
+//! asked of this hart, so that two that ask each other both go on.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Ordering::SeqCst};
+
+use rux_machine::cold::Fence;
+use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw, PreemptGuard};
+
+use crate::{hart, sbi};
+
+/// A function to run, and its argument.
+type Request = (fn(*mut ()), *mut ());
+
+/// What other harts ask of one, and what it asks of them.
+pub(crate) struct Mailbox {
+    /// Harts whose `request` this one is to run.
+    from: AtomicHartMask,
+    /// Harts that have still to run this one's request.
+    pending: AtomicHartMask,
+    /// What this one asks. Written by it alone, while `pending` is empty.
+    request: UnsafeCell<Request>,
+    /// Whether the hart is to stop for good.
+    stop: AtomicBool,
+}
+
+// SAFETY: `request` is written by its hart while nobody is to read it, and read by those in `pending`.
+unsafe impl Sync for Mailbox {}
+
+impl Mailbox {
+    pub(crate) const fn new() -> Self {
+        Self {
+            from: AtomicHartMask::new(),
+            pending: AtomicHartMask::new(),
+            request: UnsafeCell::new((|_| {}, core::ptr::null_mut())),
+            stop: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Makes hart `index` look whether it is to reschedule.
+pub(crate) fn send_reschedule(index: usize) {
+    sbi::send_ipi(HartMask::one(index));
+}
+
+/// The software interrupt. Interrupts are off.
+pub(crate) fn interrupt() {
+    // SAFETY: clearing the pending bit loses nothing: what was asked is looked at after that.
+    unsafe { core::arch::asm!("csrci sip, 2", options(nostack)) };
+    serve();
+}
+
+fn serve() {
+    let mailbox = &hart::this().mailbox;
+    if mailbox.stop.load(Acquire) {
+        halt();
+    }
+    for asker in mailbox.from.load().iter() {
+        mailbox.from.clear(asker);
+        let theirs = &hart::hart(asker).mailbox;
+        // SAFETY: the asker waits until this hart is out of `pending`.
+        let (f, arg) = unsafe { *theirs.request.get() };
+        f(arg);
+        theirs.pending.clear(Hw::hart());
+    }
+}
+
+/// See [`rux_machine::cold::Cold::run_on`]. Interrupts may be off, but no lock is held that the others could
+/// wait for with theirs off.
+pub(crate) fn run_on(harts: HartMask, f: fn(*mut ()), arg: *mut ()) {
+    let guard = PreemptGuard::new();
+    let here = guard.hart();
+    let harts = harts.and(hart::online()).without(here);
+    if harts.is_empty() {
+        return;
+    }
+    let mine = &hart::hart(here).mailbox;
+    // SAFETY: `pending` is empty: this hart waited for it the last time, and pre-emption is off.
+    unsafe { *mine.request.get() = (f, arg) };
+    for target in harts.iter() {
+        mine.pending.set(target);
+        hart::hart(target).mailbox.from.set(here);
+    }
+    sbi::send_ipi(harts);
+    while !mine.pending.load().is_empty() {
+        let were_on = Hw::irq_disable();
+        serve();
+        if were_on {
+            Hw::irq_enable();
+        }
+        Hw::relax();
+    }
+}
+
+/// See [`rux_machine::cold::Cold::remote_fence`].
+pub(crate) fn remote_fence(harts: HartMask, fence: Fence) {
+    let guard = PreemptGuard::new();
+    let harts = harts.and(hart::online()).without(guard.hart());
+    if harts.is_empty() {
+        return;
+    }
+    // What this hart wrote to tables is seen by the others before they fence.
+    core::sync::atomic::fence(SeqCst);
+    match fence {
+        Fence::Pages { asid, start, pages } => {
+            let bytes = pages.saturating_mul(rux_machine::PAGE_SIZE);
+            sbi::remote_sfence_asid(harts, start as usize, bytes, asid);
+        }
+        Fence::Asid(asid) => sbi::remote_sfence_asid(harts, 0, usize::MAX, asid),
+        Fence::All => sbi::remote_sfence(harts, 0, usize::MAX),
+        Fence::Instructions => sbi::remote_fence_i(harts),
+    }
+}
+
+/// Stops all other harts, for a panic or the machine's end; does not wait long.
+pub(crate) fn stop_others() {
+    let others = hart::online().without(Hw::hart());
+    for index in others.iter() {
+        hart::hart(index).mailbox.stop.store(true, Release);
+    }
+    sbi::send_ipi(others);
+}
+
+/// Does nothing any more.
+pub(crate) fn halt() -> ! {
+    Hw::irq_disable();
+    // SAFETY: with all interrupts masked, `wfi` never goes on to anything but itself.
+    unsafe { core::arch::asm!("csrw sie, zero", options(nostack)) };
+    loop {
+        riscv::asm::wfi();
+    }
+}

@@ -22,6 +22,12 @@ impl HartMask {
         if n >= crate::MAX_HARTS { Self(u64::MAX) } else { Self((1 << n) - 1) }
     }
 
+    /// The set of these bits, bit `n` for hart `n`.
+    #[inline]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The set as bits, bit `n` for hart `n`.
     #[inline]
     pub const fn bits(self) -> u64 {

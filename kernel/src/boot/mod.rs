@@ -1,1 +1,125 @@
-//! From the firmware to the first thread.
+//! From the firmware to the first thread (Linux: `init/main.c`, `arch/riscv/kernel/setup.c`).
+
+mod entry;
+mod memory;
+mod registers;
+mod smp;
+pub(crate) mod stat;
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::Relaxed;
+
+use rux_machine::cold::{self, Cold};
+use rux_machine::{Hot, Hw};
+use rux_mm::addr::PhysAddr;
+
+pub use registers::Registers;
+
+use crate::task::{STACK_BYTES, Task, current};
+use crate::{
+    cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, time, trap,
+};
+
+/// The thread that boots; the boot hart's idle thread after that.
+static BOOT_TASK: Task = Task::boot();
+
+#[repr(C, align(16))]
+struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
+
+// SAFETY: the boot hart alone runs on it.
+unsafe impl Sync for Stack {}
+
+static BOOT_STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
+
+#[repr(C, align(4096))]
+struct EarlyTable(UnsafeCell<[u64; 512]>);
+
+// SAFETY: the entry code writes it, and then only the hart's walker reads it.
+unsafe impl Sync for EarlyTable {}
+
+macro_rules! early_tables {
+    ($($name:ident),*) => { $(
+        static $name: EarlyTable = EarlyTable(UnsafeCell::new([0; 512]));
+    )* };
+}
+early_tables!(EARLY_PMD, EARLY_PUD, EARLY_P4D, EARLY_PGD);
+
+/// Where the image was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    /// Physical address of its first byte.
+    start: PhysAddr,
+}
+
+unsafe extern "C" {
+    static _image_start: u8;
+    static _image_end: u8;
+}
+
+impl Image {
+    /// The physical address of a byte of the image.
+    pub(crate) fn phys_of(self, virt: usize) -> PhysAddr {
+        self.start + (virt - (&raw const _image_start).addr()) as u64
+    }
+
+    /// How many bytes it has in memory.
+    fn bytes(self) -> u64 {
+        ((&raw const _image_end).addr() - (&raw const _image_start).addr()) as u64
+    }
+}
+
+/// What `mm` asks of the kernel.
+static COLD: Cold = Cold {
+    park: park::park,
+    unpark: park::unpark,
+    reschedule: sched::preempt,
+    remote_fence: ipi::remote_fence,
+    run_on: ipi::run_on,
+    spawn: |name, body, arg| sched::spawn_kthread(name, body, arg).is_ok(),
+    online: hart::online,
+    fatal_signal: || current().fatal_pending(),
+    now: time::now,
+    random: random::fill,
+};
+
+/// The first Rust that runs: on the boot hart, with the early tables, interrupts off.
+extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> ! {
+    BOOT_TASK.adopt_boot(BOOT_STACK.0.get().cast());
+    hart::set_id(0, hart_id as u64);
+    hart::hart(0).set_idle(&BOOT_TASK);
+    stat::entry(entered);
+
+    let image = Image { start: PhysAddr::new(image as u64) };
+    // SAFETY: the firmware put a tree there, which is reserved below; all RAM is mapped.
+    let platform = match unsafe { dt::init(PhysAddr::new(tree as u64), hart_id as u64) } {
+        Ok(platform) => platform,
+        Err(error) => panic::early(error),
+    };
+    time::init(platform);
+    klog::init(cmdline::flag("quiet"));
+    log::info!("Rux {} ({}), hart {hart_id}", env!("CARGO_PKG_VERSION"), build_kind());
+    log::info!("command line: {}", platform.bootargs);
+    rux_machine::riscv::set_zero_block(platform.isa.zero_block as usize);
+    random::add(platform.seed);
+    cold::register(&COLD);
+
+    let satp = memory::init(platform, image);
+    trap::init_hart();
+    hart::set_online();
+    console::init(platform);
+    power::init(platform);
+    plic::init(platform);
+    time::init_realtime(platform);
+    current().sched.started.store(time::now(), Relaxed);
+    Hw::irq_enable();
+    smp::start(platform, image, satp);
+
+    if sched::spawn_kthread("init", |_| process::start_init(), 0).is_err() {
+        panic!("no memory for the first thread");
+    }
+    sched::run_idle()
+}
+
+fn build_kind() -> &'static str {
+    if cfg!(debug_assertions) { "debug" } else { "release" }
+}

@@ -23,10 +23,14 @@ pub struct TrapFrame {
     /// The number of the system call that the trap is, or [`TrapFrame::NO_SYSCALL`].
     pub syscall: isize,
     /// Keeps the size a multiple of 16.
-    pub unused: usize,
+    pub(super) unused: usize,
+    /// With `link_pc` a frame record, for a backtrace through a trap from the kernel.
+    pub(super) link_fp: usize,
+    /// Where the kernel was.
+    pub(super) link_pc: usize,
 }
 
-const _: () = assert!(size_of::<TrapFrame>() == 38 * 8);
+const _: () = assert!(size_of::<TrapFrame>() == 40 * 8);
 
 impl TrapFrame {
     /// [`TrapFrame::syscall`] of a trap that is not a system call.

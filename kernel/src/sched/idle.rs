@@ -1,0 +1,72 @@
+//! What a hart does without work, and who finds work for it (Linux: `kernel/sched/idle.c`).
+
+use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
+
+use rux_machine::{AtomicHartMask, Hot, HotExt, Hw};
+
+use super::{allowed, need_resched, switch_away};
+use crate::hart;
+use crate::task::Task;
+
+/// Harts that wait for work.
+static IDLE: AtomicHartMask = AtomicHartMask::new();
+
+/// The hart that `task`, which last ran on `last`, is to run on: that one if it is idle or no other is.
+pub(super) fn choose(task: &Task, last: usize) -> usize {
+    let allowed = allowed(task);
+    let idle = IDLE.load().and(allowed);
+    if allowed.contains(last) && (idle.is_empty() || idle.contains(last)) {
+        return last;
+    }
+    idle.iter()
+        .next()
+        .or_else(|| allowed.iter().min_by_key(|&hart| hart::hart(hart).queue.waiting()))
+        .unwrap_or(last)
+}
+
+/// The idle thread: runs what comes, takes from others, waits for interrupts. Interrupts are on.
+pub(crate) fn run_idle() -> ! {
+    loop {
+        Hw::irq_disable();
+        let index = Hw::hart();
+        // Set before the queue is looked at: who queues after that sends an interrupt, and `wfi` sees it.
+        IDLE.set(index);
+        if need_resched() || hart::this().queue.waiting() != 0 || steal() {
+            IDLE.clear(index);
+            switch_away(true);
+        } else {
+            riscv::asm::wfi();
+            IDLE.clear(index);
+        }
+        Hw::irq_enable();
+    }
+}
+
+/// Moves one thread from the hart where most wait to this one. Interrupts are off.
+fn steal() -> bool {
+    let here = Hw::hart();
+    let busiest = hart::online()
+        .without(here)
+        .iter()
+        .map(|index| (hart::hart(index).queue.waiting(), index))
+        .max()
+        .filter(|&(waiting, _)| waiting > 0);
+    let Some((_, from)) = busiest else { return false };
+    let queue = &hart::hart(from).queue;
+    let mut queued = queue.lock();
+    let Some(task) = queued.pop() else { return false };
+    // SAFETY: a thread that was queued is alive.
+    let task = unsafe { task.as_ref() };
+    // One that is about to leave its hart still uses its stack.
+    if task.sched.on_hart.load(Acquire) || !allowed(task).contains(here) {
+        queued.push(task);
+        return false;
+    }
+    let floor = queue.floor();
+    task.info().hart.store(here as u32, Relaxed);
+    drop(queued);
+    let mut queued = hart::this().queue.lock();
+    queued.place(task, floor);
+    queued.push(task);
+    true
+}
