@@ -21,14 +21,16 @@ macro_rules! ranks {
 
 ranks! {
     // Of the kernel around: taken before anything of `mm`, and held while user memory is copied.
-    /// Mount table and renames across directories (sleeps).
+    /// An open file's position (sleeps).
+    FilePosition,
+    /// A file system's renames of directories, one at a time (sleeps).
+    Rename,
+    /// The mount table (sleeps).
     Namespace,
     /// A directory's entries, the parent's before the child's (sleeps).
     Directory,
     /// A file's contents and size (sleeps).
     Inode,
-    /// An open file's position (sleeps).
-    FilePosition,
     /// A pipe's ends and bytes (sleeps).
     Pipe,
     /// A terminal's line discipline (sleeps).
@@ -37,6 +39,8 @@ ranks! {
     Exec,
     /// A futex or other object that sleeps and outranks mmap_lock.
     KernelMutex,
+    /// A table of descriptors (sleeps).
+    Files,
 
     // Address spaces. Held while a fault waits only in the ways that `fault` says.
     /// `mmap_lock` of one address space (sleeps).
@@ -58,9 +62,7 @@ ranks! {
 
     // Of the kernel around: never held while memory is touched that may fault or be allocated
     // with a `Gfp` that sleeps.
-    /// The file table of a process.
-    Files,
-    /// Mount points, current directories, names: looked up, never waited under.
+    /// Mount points, current directories, names and attributes of files: looked up, never waited under.
     Names,
     /// The tree of processes, groups and sessions.
     Process,
