@@ -30,6 +30,7 @@ pub mod process;
 pub mod random;
 pub mod sbi;
 pub mod sched;
+mod selftest;
 pub mod signal;
 pub mod symbols;
 pub mod syscall;

@@ -17,7 +17,8 @@ pub use registers::Registers;
 
 use crate::task::{STACK_BYTES, Task, current};
 use crate::{
-    cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, time, trap,
+    cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, selftest, time,
+    trap,
 };
 
 /// The thread that boots; the boot hart's idle thread after that.
@@ -114,7 +115,8 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     Hw::irq_enable();
     smp::start(platform, image, satp);
 
-    if sched::spawn_kthread("init", |_| process::start_init(), 0).is_err() {
+    let init = if cmdline::flag("rux.selftest") { selftest::run } else { |_| process::start_init() };
+    if sched::spawn_kthread("init", init, 0).is_err() {
         panic!("no memory for the first thread");
     }
     sched::run_idle()
