@@ -12,6 +12,7 @@ use super::kmem::{KmemCache, Shape};
 use super::state::{SheafOffset, sheaf};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::inject;
 use crate::memory::memory;
 
 /// A cache of objects of one type (Linux: `KMEM_CACHE`). For a `static`; it sets itself up when first
@@ -68,6 +69,9 @@ impl<T> Cache<T> {
     /// No memory.
     #[inline]
     pub fn alloc_raw(&'static self, gfp: Gfp) -> Result<NonNull<T>, AllocError> {
+        if cfg!(debug_assertions) && inject::due(gfp) {
+            return Err(AllocError);
+        }
         let object = {
             let irqs = IrqGuard::new();
             sheaf(&irqs, self.offset()).pop()

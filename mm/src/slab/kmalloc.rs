@@ -12,6 +12,7 @@ use super::state::{SheafOffset, sheaf};
 use crate::addr::{Order, PhysAddr};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::inject;
 use crate::memory::memory;
 use crate::page::{Arm, PagePtr, PageType, SlabArm, virt_to_page};
 use crate::page_alloc::{PageBlock, alloc_pages};
@@ -93,6 +94,9 @@ pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
     let least = if size > layout.align() { size } else { layout.align() };
     if least > LARGEST {
         return alloc_large(least, gfp);
+    }
+    if cfg!(debug_assertions) && inject::due(gfp) {
+        return Err(AllocError);
     }
     let class = class_of(least, layout.align());
     let object = pop(SheafOffset::of(class + 1), gfp, || &memory().slab.kmalloc[class])?;

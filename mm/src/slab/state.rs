@@ -19,7 +19,7 @@ use super::sheaf::{SHEAF_SIZE, Sheaf};
 use crate::addr::Order;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::memory::{Memory, memory};
+use crate::memory::{HartMemory, Memory, memory, this_hart};
 use crate::page_alloc::alloc_pages;
 use crate::sync::{IrqSpinLock, Rank};
 
@@ -151,14 +151,20 @@ impl Memory {
 /// This hart's sheaf of a cache.
 #[inline(always)]
 pub(super) fn sheaf(irqs: &IrqGuard, at: SheafOffset) -> &'static Sheaf {
-    sheaf_of(irqs.hart(), at)
+    let _ = irqs;
+    sheaf_in(this_hart(), at)
 }
 
 /// A hart's sheaf of a cache; all but its own hart only look.
 #[inline(always)]
 pub(super) fn sheaf_of(hart: usize, at: SheafOffset) -> &'static Sheaf {
-    let sheaves = memory().hart(hart).sheaves.load(Relaxed);
-    debug_assert!(!sheaves.is_null(), "hart {hart} has no sheaves");
+    sheaf_in(memory().hart(hart), at)
+}
+
+#[inline(always)]
+fn sheaf_in(hart: &'static HartMemory, at: SheafOffset) -> &'static Sheaf {
+    let sheaves = hart.sheaves.load(Relaxed);
+    debug_assert!(!sheaves.is_null(), "a hart has no sheaves");
     // SAFETY: `boot_slab` gave every hart that runs as many sheaves as there are numbers.
     unsafe { &*sheaves.byte_add(at.0).cast::<Sheaf>() }
 }

@@ -1,1 +1,470 @@
-//! Tests of the room as a whole.
+//! Tests of the room as a whole, on machines of their own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Barrier, mpsc};
+
+use super::*;
+use crate::gfp::Gfp;
+use crate::host::HostMachine;
+use crate::inject::{self, Then};
+use crate::page_alloc::{drain_pcp, free_pages_count};
+use crate::stat::{self, Item};
+use crate::{karc_dyn, kbox_dyn};
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+const MIB: usize = 1 << 20;
+
+/// How often a loop runs: less where every step is interpreted.
+fn rounds(natively: usize) -> usize {
+    if cfg!(miri) { natively / 100 + 1 } else { natively }
+}
+
+/// xorshift64: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// Gives back all that the slab allocator keeps on `harts` harts; says how many pages are free then.
+fn free_after_drain(machine: &HostMachine) -> u64 {
+    for hart in 0..machine.harts() {
+        machine.enter(hart);
+        drain();
+    }
+    for hart in 0..machine.harts() {
+        machine.enter(hart);
+        drain();
+        drain_pcp();
+    }
+    machine.enter(0);
+    free_pages_count()
+}
+
+/// Memory that somebody wrote his sign all over.
+struct Block {
+    at: NonNull<u8>,
+    bytes: usize,
+    sign: u8,
+}
+
+// SAFETY: plain memory with one owner.
+unsafe impl Send for Block {}
+
+impl Block {
+    fn new(bytes: usize, sign: u8) -> Self {
+        let at = kmalloc(Layout::from_size_align(bytes, 8).unwrap(), Gfp::KERNEL).unwrap();
+        // SAFETY: just allocated.
+        unsafe { at.write_bytes(sign, bytes) };
+        Self { at, bytes, sign }
+    }
+
+    fn check(&self) {
+        // SAFETY: owned, and written when new.
+        let bytes = unsafe { core::slice::from_raw_parts(self.at.as_ptr(), self.bytes) };
+        assert!(bytes.iter().all(|byte| *byte == self.sign));
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.check();
+        // SAFETY: owned, and gone after this.
+        unsafe { kfree(self.at) };
+    }
+}
+
+#[test]
+fn sized_allocations_follow_the_model() {
+    let machine = HostMachine::new(32 * MIB, 1);
+    let before = free_after_drain(&machine);
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut live: BTreeMap<usize, Block> = BTreeMap::new();
+    for step in 0..rounds(30_000) {
+        if random.below(5) < 3 && live.len() < 3000 {
+            let most = [64, 300, 9000, 20_000][random.below(4)];
+            let block = Block::new(1 + random.below(most), step as u8);
+            let (start, end) = (block.at.addr().get(), block.at.addr().get() + block.bytes);
+            assert!(start.is_multiple_of(8));
+            let below = live.range(..end).next_back();
+            assert!(below.is_none_or(|(at, other)| at + other.bytes <= start), "two owners of one byte");
+            live.insert(start, block);
+        } else if let Some(at) = live.range(random.below(usize::MAX)..).next().or(live.iter().next()) {
+            let at = *at.0;
+            live.remove(&at);
+        }
+        if step % 5000 == 0 {
+            validate();
+        }
+    }
+    validate();
+    live.clear();
+    validate();
+    for_each_cache(|cache| assert_eq!(cache.active_objects, 0, "{}", cache.name));
+    assert_eq!(free_after_drain(&machine), before);
+    assert_eq!(stat::read(Item::SlabUnreclaimable), 0);
+}
+
+#[test]
+fn a_typed_cache_counts_its_objects() {
+    #[derive(Debug)]
+    struct Thing {
+        _words: [u64; 11],
+    }
+    static THINGS: Cache<Thing> = Cache::new("thing").reclaimable();
+    // Two machines: the cache of one knows nothing of the other's.
+    for _ in 0..2 {
+        let _machine = HostMachine::new(8 * MIB, 1);
+        let count = rounds(3000);
+        let things: Vec<_> = (0..count)
+            .map(|n| THINGS.alloc(Thing { _words: [n as u64; 11] }, Gfp::KERNEL).unwrap())
+            .collect();
+        let mut seen = 0;
+        for_each_cache(|cache| {
+            if cache.name == "thing" {
+                assert_eq!((cache.active_objects, cache.object_size), (count, 88));
+                assert!(cache.reclaimable && cache.objects >= count);
+                seen += 1;
+            }
+        });
+        assert_eq!(seen, 1);
+        assert!(stat::read(Item::SlabReclaimable) > 0);
+        validate();
+        drop(things);
+        validate();
+        drain();
+        assert_eq!(stat::read(Item::SlabReclaimable), 0);
+    }
+}
+
+#[test]
+fn harts_free_each_others_objects() {
+    const HARTS: usize = 4;
+    static NODES: Cache<[usize; 6]> = Cache::new("node");
+    let machine = HostMachine::new(32 * MIB, HARTS);
+    let before = free_after_drain(&machine);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..HARTS).map(|_| mpsc::channel()).unzip();
+    let start = Barrier::new(HARTS);
+    std::thread::scope(|scope| {
+        for (hart, receiver) in receivers.into_iter().enumerate() {
+            let (machine, senders, start) = (&machine, senders.clone(), &start);
+            scope.spawn(move || {
+                machine.enter(hart);
+                start.wait();
+                let mut random = Random(hart as u64 * 77 + 1);
+                let mut kept = Vec::new();
+                for step in 0..rounds(20_000) {
+                    let block = Block::new(1 + random.below(600), step as u8);
+                    let node = NODES.alloc([step; 6], Gfp::KERNEL).unwrap();
+                    match random.below(4) {
+                        0 => kept.push((block, node)),
+                        // Which ends may be closed already: the pair is dropped here then.
+                        _ => drop(senders[random.below(HARTS)].send((block, node))),
+                    }
+                    if random.below(50) == 0 {
+                        kept.clear();
+                    }
+                    while let Ok((block, node)) = receiver.try_recv() {
+                        block.check();
+                        assert!(node.iter().all(|n| *n == node[0]));
+                    }
+                }
+                drop(senders);
+                receiver.iter().for_each(drop);
+            });
+        }
+        drop(senders);
+    });
+    machine.enter(0);
+    validate();
+    for_each_cache(|cache| {
+        // The cache itself is an object, too.
+        let own = (cache.name == "kmalloc-128" || cache.name == "kmalloc-192") as usize;
+        assert!(cache.active_objects <= own, "{cache:?}");
+    });
+    let after = free_after_drain(&machine);
+    validate();
+    assert!(before - after <= 1, "{before} pages free before, {after} after");
+}
+
+#[test]
+fn no_memory_is_an_error_and_passes() {
+    let machine = HostMachine::new(4 * MIB, 1);
+    let before = free_after_drain(&machine);
+    let mut blocks = Vec::new();
+    while let Ok(at) = KBox::<[u8; 1000]>::new_uninit(Gfp::KERNEL | Gfp::NOWARN) {
+        blocks.push(at);
+    }
+    assert!(blocks.len() > 1000);
+    assert!(KBox::<[u8]>::zeroed(100_000, Gfp::KERNEL | Gfp::NOWARN).is_err());
+    validate();
+    blocks.clear();
+    assert!(KBox::<[u8]>::zeroed(100_000, Gfp::KERNEL).is_ok());
+    assert_eq!(free_after_drain(&machine), before);
+}
+
+#[test]
+fn memory_asked_to_be_zero_is() {
+    let _machine = HostMachine::new(8 * MIB, 1);
+    for bytes in [1, 8, 100, 4096, 8192, 8193, 100_000] {
+        drop(Block::new(bytes, 0xff));
+        assert!(KBox::<[u8]>::zeroed(bytes, Gfp::KERNEL).unwrap().iter().all(|byte| *byte == 0));
+    }
+    assert!(KBox::<[u8]>::zeroed(0, Gfp::KERNEL).unwrap().is_empty());
+}
+
+/// Counts how often it is dropped.
+struct Counted<'a>(&'a AtomicUsize, u32);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+trait Number {
+    fn number(&self) -> u32;
+}
+
+impl Number for Counted<'_> {
+    fn number(&self) -> u32 {
+        self.1
+    }
+}
+
+/// Of an alignment that its header must respect.
+#[repr(align(64))]
+struct Aligned(u32);
+
+impl Number for Aligned {
+    fn number(&self) -> u32 {
+        assert!((&raw const *self).addr().is_multiple_of(64));
+        self.0
+    }
+}
+
+#[test]
+fn boxes_own_their_values() {
+    let machine = HostMachine::new(8 * MIB, 1);
+    let before = free_after_drain(&machine);
+    let drops = AtomicUsize::new(0);
+    drop(KBox::new(Counted(&drops, 1), Gfp::KERNEL).unwrap());
+    assert_eq!(drops.load(Relaxed), 1);
+    let boxed = kbox_dyn!(KBox::new(Counted(&drops, 2), Gfp::KERNEL).unwrap() => dyn Number + '_);
+    assert_eq!(boxed.number(), 2);
+    drop(boxed);
+    assert_eq!(drops.load(Relaxed), 2);
+    drop(KBox::into_inner(KBox::new(Counted(&drops, 3), Gfp::KERNEL).unwrap()));
+    assert_eq!(drops.load(Relaxed), 3);
+    let slice = KBox::<[Counted<'_>]>::from_fn(500, Gfp::KERNEL, |n| Counted(&drops, n as u32)).unwrap();
+    assert_eq!(slice[499].number(), 499);
+    drop(slice);
+    assert_eq!(drops.load(Relaxed), 503);
+    // No size, no memory.
+    let nothing = KBox::new((), Gfp::KERNEL).unwrap();
+    drop(kbox_dyn!(nothing => dyn Send));
+    // SAFETY: all of it is written.
+    let large = unsafe {
+        KBox::<[u64; 3000]>::try_init(Gfp::KERNEL, |slot| {
+            (0..3000).for_each(|n| slot.as_mut_ptr().cast::<u64>().add(n).write(n as u64));
+            Ok::<_, crate::error::AllocError>(())
+        })
+    };
+    assert_eq!(large.unwrap()[2999], 2999);
+    assert_eq!(free_after_drain(&machine), before);
+}
+
+#[test]
+fn arcs_share_and_the_last_one_drops() {
+    static SHARED: ArcCache<Counted<'static>> = ArcCache::new("shared");
+    static DROPS: AtomicUsize = AtomicUsize::new(0);
+    let machine = HostMachine::new(8 * MIB, 2);
+    let mut arc = KArc::new_in(&SHARED, Counted(&DROPS, 7), Gfp::KERNEL).unwrap();
+    assert!(KArc::get_mut(&mut arc).is_some());
+    let other = arc.clone();
+    assert!(KArc::get_mut(&mut arc).is_none() && KArc::ptr_eq(&arc, &other));
+    assert!(KArc::into_inner(other).is_none());
+    assert_eq!(KArc::strong_count(&arc), 1);
+    let arc = karc_dyn!(arc => dyn Number + Send + Sync);
+    std::thread::scope(|scope| {
+        for hart in 0..2 {
+            let (arc, machine) = (arc.clone(), &machine);
+            scope.spawn(move || {
+                machine.enter(hart);
+                for _ in 0..rounds(1000) {
+                    assert_eq!(arc.clone().number(), 7);
+                }
+            });
+        }
+    });
+    let raw = KArc::into_raw(arc);
+    // SAFETY: `raw` stands for a share.
+    let arc = unsafe {
+        let another = KArc::try_clone_raw(raw).unwrap();
+        drop(KArc::clone_raw(raw));
+        drop(another);
+        KArc::from_raw(raw)
+    };
+    assert_eq!(DROPS.load(Relaxed), 0);
+    drop(arc);
+    assert_eq!(DROPS.load(Relaxed), 1);
+
+    let aligned = karc_dyn!(KArc::new(Aligned(9), Gfp::KERNEL).unwrap() => dyn Number);
+    assert_eq!(aligned.clone().number(), 9);
+    assert_eq!(KArc::into_inner(KArc::new(5, Gfp::KERNEL).unwrap()), Some(5));
+    drop(aligned);
+    validate();
+}
+
+#[test]
+fn vectors_follow_the_model() {
+    let machine = HostMachine::new(16 * MIB, 1);
+    let before = free_after_drain(&machine);
+    let drops = AtomicUsize::new(0);
+    let mut made = 0;
+    let mut vec = KVec::new();
+    let mut model = Vec::new();
+    let mut random = Random(99);
+    for _ in 0..rounds(20_000) {
+        made += 1;
+        let value = || Counted(&drops, made);
+        let len = model.len();
+        match random.below(12) {
+            0..5 => {
+                vec.push(value(), Gfp::KERNEL).unwrap();
+                model.push(made);
+            }
+            5 => {
+                let at = random.below(len + 1);
+                vec.insert(at, value(), Gfp::KERNEL).unwrap();
+                model.insert(at, made);
+            }
+            6 if len > 0 => {
+                let at = random.below(len);
+                assert_eq!(vec.remove(at).1, model.remove(at));
+                made -= 1;
+                drops.fetch_sub(1, Relaxed);
+            }
+            7 if len > 0 => {
+                let at = random.below(len);
+                assert_eq!(vec.swap_remove(at).1, model.swap_remove(at));
+                made -= 1;
+                drops.fetch_sub(1, Relaxed);
+            }
+            8 => {
+                assert_eq!(vec.pop().map(|value| value.1), model.pop());
+                made -= 1;
+                if len > 0 {
+                    drops.fetch_sub(1, Relaxed);
+                }
+            }
+            9 if random.below(20) == 0 => {
+                vec.retain(|value| value.1 % 3 != 0);
+                model.retain(|value| value % 3 != 0);
+                made -= 1;
+            }
+            10 if random.below(20) == 0 && len > 0 => {
+                let start = random.below(len);
+                let end = start + random.below(len - start);
+                let (ours, theirs) = (vec.drain(start..end), model.drain(start..end));
+                assert!(ours.map(|value| value.1).eq(theirs));
+                made -= 1;
+            }
+            11 if random.below(100) == 0 => {
+                vec.truncate(len / 2);
+                model.truncate(len / 2);
+                made -= 1;
+            }
+            _ => made -= 1,
+        }
+        assert_eq!(vec.len(), model.len());
+    }
+    assert!(vec.iter().map(|value| value.1).eq(model.iter().copied()));
+    validate();
+    let half = vec.len() / 2;
+    let mut iter = vec.into_iter();
+    assert!(iter.by_ref().take(half).map(|value| value.1).eq(model[..half].iter().copied()));
+    assert_eq!(iter.next_back().map(|value| value.1), model.last().copied());
+    drop(iter);
+    assert_eq!(free_after_drain(&machine), before);
+
+    let mut units = KVec::new();
+    (0..1000).for_each(|_| units.push((), Gfp::KERNEL).unwrap());
+    assert_eq!(units.len(), 1000);
+    let mut bytes = KVec::from_slice(b"abc", Gfp::KERNEL).unwrap();
+    bytes.resize(10, b'x', Gfp::KERNEL).unwrap();
+    assert_eq!(&*bytes.into_boxed_slice(Gfp::KERNEL).unwrap(), b"abcxxxxxxx");
+    let text = KString::format(format_args!("{}-{:?}", 12, Some(3)), Gfp::KERNEL).unwrap();
+    assert_eq!(&*text, "12-Some(3)");
+}
+
+#[test]
+fn every_drop_happens_once() {
+    let _machine = HostMachine::new(8 * MIB, 1);
+    let drops = AtomicUsize::new(0);
+    let make = |count| {
+        let mut vec = KVec::new();
+        vec.try_extend((0..count).map(|n| Counted(&drops, n)), Gfp::KERNEL).unwrap();
+        vec
+    };
+    drop(make(10));
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    drop(make(10).drain(2..5));
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    make(10).retain(|value| value.1 % 2 == 0);
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    make(10).truncate(3);
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    drop(make(10).into_iter().nth(4));
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    drop(make(10).into_boxed_slice(Gfp::KERNEL));
+    assert_eq!(drops.swap(0, Relaxed), 10);
+    drop(make(10).swap_remove(3));
+    assert_eq!(drops.swap(0, Relaxed), 10);
+}
+
+#[test]
+fn a_failed_growth_changes_nothing() {
+    let _machine = HostMachine::new(8 * MIB, 1);
+    let mut seen = 0;
+    for fail_at in 0..20 {
+        let mut vec = KVec::new();
+        let injection = inject::fail_after(fail_at, Then::Pass);
+        let mut failures = 0;
+        for n in 0..2000 {
+            while vec.push(n, Gfp::KERNEL).is_err() {
+                failures += 1;
+            }
+        }
+        // Where a smaller allocation did instead, the caller saw no failure.
+        assert!(failures <= injection.failed());
+        seen += failures;
+        assert!(vec.iter().copied().eq(0..2000));
+    }
+    assert!(seen > 10);
+    // Nobody to give the value back to: it is dropped, once.
+    let drops = AtomicUsize::new(0);
+    let injection = inject::fail_after(0, Then::Fail);
+    assert!(KBox::new(Counted(&drops, 0), Gfp::KERNEL).is_err());
+    assert!(KArc::new(Counted(&drops, 0), Gfp::KERNEL).is_err());
+    drop(injection);
+    assert_eq!(drops.load(Relaxed), 2);
+    validate();
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
+#[should_panic(expected = "double free")]
+fn a_double_free_is_caught() {
+    let _machine = HostMachine::new(8 * MIB, 1);
+    let block = Block::new(100, 1);
+    // SAFETY: none: that is what is tested. The memory is not used again, as the check comes first.
+    unsafe { kfree(block.at) };
+}

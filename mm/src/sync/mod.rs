@@ -28,8 +28,24 @@ pub use spin::{IrqSpinGuard, IrqSpinLock, RawSpinGuard, RawSpinLock, SpinGuard, 
 /// models the very same source.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicU32, Ordering};
-    pub(super) use rux_machine::PreemptGuard;
     use rux_machine::{Hot, Hw, cold};
+
+    pub(super) use super::spin::RawSpinGuard as QueueGuard;
+    use super::{Rank, RawSpinLock};
+
+    /// What guards the queue of a sleeping lock.
+    #[derive(Default, Debug)]
+    pub(super) struct QueueLock(RawSpinLock);
+
+    impl QueueLock {
+        pub(super) const fn new() -> Self {
+            Self(RawSpinLock::new())
+        }
+
+        pub(super) fn lock(&self) -> QueueGuard<'_> {
+            self.0.lock(Rank::SemQueue)
+        }
+    }
 
     /// Sleeps while `*word == expected`, or less long.
     pub(super) fn park(word: &AtomicU32, expected: u32) {

@@ -90,6 +90,8 @@ ranks! {
     Futex,
     /// A wait queue's list.
     WaitQueue,
+    /// Who waits for a sleeping lock.
+    SemQueue,
     /// A bucket of sleepers by address (`cold::park`).
     Park,
     /// Caches that wait to be made, and the list of them.

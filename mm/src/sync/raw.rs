@@ -5,7 +5,7 @@
 //! back hands it over, to all waiting readers after a writer, to one writer after readers. So neither
 //! a stream of readers nor one of writers starves the other (Linux: `kernel/locking/rwsem.c`).
 
-use super::shim::{AtomicU32, Ordering, PreemptGuard, SPINS, fatal_signal, park, relax, unpark};
+use super::shim::{AtomicU32, Ordering, QueueGuard, QueueLock, SPINS, fatal_signal, park, relax, unpark};
 
 const FREE: u32 = 0;
 const LOCKED: u32 = 1;
@@ -88,8 +88,8 @@ const READER: u32 = 4;
 pub(crate) struct RawRwSem {
     /// `READER` times the readers, [`WRITER`], [`WAITERS`].
     pub(super) state: AtomicU32,
-    /// 1 while somebody changes the words below.
-    pub(super) queue_lock: AtomicU32,
+    /// Guards the words below.
+    pub(super) queue_lock: QueueLock,
     /// Readers that wait and were not handed the lock yet.
     pub(super) readers: AtomicU32,
     /// Writers likewise.
@@ -101,13 +101,7 @@ pub(crate) struct RawRwSem {
 }
 
 /// Holds `queue_lock`.
-struct Queue<'a>(&'a RawRwSem, #[allow(dead_code)] PreemptGuard);
-
-impl Drop for Queue<'_> {
-    fn drop(&mut self) {
-        self.0.queue_lock.store(0, Ordering::Release);
-    }
-}
+struct Queue<'a>(&'a RawRwSem, #[allow(dead_code)] QueueGuard<'a>);
 
 /// Who is to be woken, once `queue_lock` is free again.
 #[derive(PartialEq, Eq)]
@@ -206,11 +200,7 @@ impl RawRwSem {
     }
 
     fn queue(&self) -> Queue<'_> {
-        let preempt = PreemptGuard::new();
-        while self.queue_lock.swap(1, Ordering::Acquire) != 0 {
-            relax();
-        }
-        Queue(self, preempt)
+        Queue(self, self.queue_lock.lock())
     }
 
     fn wake(&self, wake: Wake) {
@@ -241,8 +231,7 @@ impl RawRwSem {
             relax();
         }
         let queue = self.queue();
-        let waits = queue.must_wait(|| self.try_read());
-        if !waits {
+        if queue.read_or_mark() {
             return true;
         }
         bump(&self.readers);
@@ -276,8 +265,7 @@ impl RawRwSem {
             relax();
         }
         let queue = self.queue();
-        let waits = queue.must_wait(|| self.try_write());
-        if !waits {
+        if queue.write_or_mark() {
             return true;
         }
         bump(&self.writers);
@@ -310,26 +298,24 @@ fn drop_one(word: &AtomicU32) {
 }
 
 impl Queue<'_> {
-    /// Marks that somebody waits, unless `take` gets the lock after all.
-    fn must_wait(&self, take: impl Fn() -> bool) -> bool {
-        let sem = self.0;
-        loop {
-            if take() {
-                return false;
-            }
-            let state = sem.state.load(Ordering::Relaxed);
-            if state & WAITERS != 0 {
-                return true;
-            }
-            // Free again: try once more, or nobody would be there to hand over.
-            if state == 0 {
-                continue;
-            }
-            let marked = state | WAITERS;
-            if sem.state.compare_exchange(state, marked, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return true;
-            }
+    /// Takes the lock for reading if it can be had, or marks that somebody waits.
+    fn read_or_mark(&self) -> bool {
+        // With the mark, only holders of the queue lock change the state, but for releases.
+        let old = self.0.state.fetch_or(WAITERS, Ordering::Acquire);
+        let free = old & (WRITER | WAITERS) == 0;
+        if free {
+            self.0.state.fetch_add(READER - WAITERS, Ordering::Acquire);
         }
+        free
+    }
+
+    /// Takes the lock for writing if it can be had, or marks that somebody waits.
+    fn write_or_mark(&self) -> bool {
+        let free = self.0.state.fetch_or(WAITERS, Ordering::Acquire) == 0;
+        if free {
+            self.0.state.fetch_sub(WAITERS - WRITER, Ordering::Acquire);
+        }
+        free
     }
 
     /// Gives a free lock to who is next. Does nothing if the lock is not free (any more).

@@ -15,7 +15,7 @@ impl RawRwSem {
     pub(crate) const fn new() -> Self {
         Self {
             state: shim::AtomicU32::new(0),
-            queue_lock: shim::AtomicU32::new(0),
+            queue_lock: shim::QueueLock::new(),
             readers: shim::AtomicU32::new(0),
             writers: shim::AtomicU32::new(0),
             read_turn: shim::AtomicU32::new(0),
