@@ -14,11 +14,11 @@ pub struct Place {
     pub ram: *mut u8,
     /// Host address of the descriptor of frame 0; not all of the array need exist.
     pub vmemmap: *mut u8,
-    /// The simulator's fences, by address and by whole.
+    /// The simulator that listens, if there is one.
     pub fences: Option<&'static Fences>,
 }
 
-/// Where local fences go when a simulator listens.
+/// Where local fences, and what else the hardware has to do with, go when a simulator listens.
 #[derive(Debug)]
 pub struct Fences {
     /// See [`Hot::fence_page`].
@@ -27,6 +27,10 @@ pub struct Fences {
     pub asid: fn(asid: u16),
     /// See [`Hot::fence_all`].
     pub all: fn(),
+    /// What the hart keeps of a value written to `satp`.
+    pub satp: fn(satp: u64) -> u64,
+    /// See [`Hot::relax`].
+    pub relax: fn(),
 }
 
 thread_local! {
@@ -132,11 +136,17 @@ impl Hot for Host {
     }
 
     unsafe fn set_satp(satp: u64) {
-        SATP.set(satp);
+        SATP.set(match PLACE.get().fences {
+            Some(fences) => (fences.satp)(satp),
+            None => satp,
+        });
     }
 
     #[inline]
     fn relax() {
-        std::thread::yield_now();
+        match PLACE.get().fences {
+            Some(fences) => (fences.relax)(),
+            None => std::thread::yield_now(),
+        }
     }
 }

@@ -44,8 +44,8 @@ pub struct Page {
     /// Where the allocator keeps the page.
     pub(crate) place: Place,
     arm: UnsafeCell<[MaybeUninit<u64>; arm::ARM_SIZE / 8]>,
-    /// In debug builds who allocated or freed the page last; 0 otherwise.
-    pub(crate) owner: AtomicU64,
+    /// In debug builds how often the page was freed; 0 otherwise.
+    pub(crate) epoch: AtomicU64,
     count: Count,
 }
 
@@ -115,6 +115,12 @@ impl Page {
     #[inline(always)]
     pub fn page_type(&self) -> Option<PageType> {
         self.count.page_type()
+    }
+
+    /// How often the page was freed, in debug builds; 0 otherwise. Whoever remembers the page by its frame can tell
+    /// whether it is the same still.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Relaxed)
     }
 
     /// The owner's words as `A`. The page must be what `A` is for; debug builds check.
@@ -196,7 +202,7 @@ impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, place: {:?}, owner: {:#x} }}",
+            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, place: {:?}, epoch: {} }}",
             self.pfn().get(),
             self.flags(),
             self.refcount(),
@@ -204,7 +210,7 @@ impl fmt::Debug for Page {
             self.page_type(),
             self.arm_unchecked::<RawArm>(),
             self.place,
-            self.owner.load(Relaxed),
+            self.epoch.load(Relaxed),
         )
     }
 }

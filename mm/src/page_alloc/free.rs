@@ -3,6 +3,9 @@
 //! A page that is wrong (locked, mapped, typed, free already) is a bug of the kernel, not of a program:
 //! debug builds panic with the page; a release build says so in the log and never uses the page again.
 
+#[cfg(debug_assertions)]
+use core::sync::atomic::Ordering;
+
 use rux_machine::IrqGuard;
 
 use super::compound;
@@ -86,6 +89,7 @@ pub(super) fn bad(page: PagePtr, what: &str) {
 fn check_freed(page: PagePtr, order: Order) {
     for index in 0..order.pages() {
         let each = page.nth(index);
+        each.epoch.fetch_add(1, Ordering::Relaxed);
         if each.count().raw() != 0 || !each.flags().is_empty() {
             bad(each, "freed with a reference, a mapping, a type or a flag");
         }

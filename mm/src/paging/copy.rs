@@ -95,7 +95,7 @@ struct Copier<'a, C> {
 }
 
 /// Takes a walk of other tables to the table of level `M` over an address.
-struct Reach<'a, M: Level> {
+pub(super) struct Reach<'a, M: Level> {
     tables: &'a PageTables,
     gfp: Gfp,
     found: Option<Table<M>>,
@@ -103,7 +103,7 @@ struct Reach<'a, M: Level> {
 
 impl<M: Level> Reach<'_, M> {
     /// The table of level `M` over `addr`, allocated if it is not there.
-    fn find(tables: &PageTables, addr: VirtAddr, gfp: Gfp) -> Result<Option<Table<M>>, NoPte> {
+    pub(super) fn find(tables: &PageTables, addr: VirtAddr, gfp: Gfp) -> Result<Option<Table<M>>, NoPte> {
         let mut reach = Reach { tables, gfp, found: None };
         let page = VirtRange::new(addr, addr + PAGE_SIZE as u64);
         walk::walk(tables.mode(), tables.root(), page, &mut reach)?;

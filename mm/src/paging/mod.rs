@@ -20,6 +20,9 @@ mod tree;
 mod visit;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::probe_asids;
 pub use copy::{Copied, CopyEntry};
 pub use entry::{Bits, Entry, Kind, Marker, Migration, NonPresent, Prot, SwapEntry};
