@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use rux_machine::{Hot, HotExt, Hw};
 
-use crate::symbols::{self, Symbol};
+use crate::symbols::{self, Caller, Symbol};
 use crate::task::current;
 use crate::trap::TrapFrame;
 use crate::{ipi, klog, power};
@@ -116,7 +116,7 @@ fn backtrace(fp: usize, sp: usize) {
         if at + 8 == fp {
             // A frame record: the return address below the frame pointer, and the caller's below that.
             line += 1;
-            say(format_args!("  {line}: {}", Symbol(word(at))));
+            say(format_args!("  {line}: {}", Caller(word(at))));
             let caller = word(at - 8);
             if caller > fp && caller <= high && caller % 16 == 0 {
                 fp = caller;
@@ -125,7 +125,7 @@ fn backtrace(fp: usize, sp: usize) {
             // No chain (any more): guess.
             if symbols::is_return_address(word(at)) {
                 line += 1;
-                say(format_args!("  {line}: ? {}", Symbol(word(at))));
+                say(format_args!("  {line}: ? {}", Caller(word(at))));
             }
         }
         at += 8;

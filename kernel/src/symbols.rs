@@ -1,13 +1,13 @@
 //! The names of the kernel's functions, for backtraces (Linux: kallsyms).
 //!
-//! `cargo xtask` writes the table into the finished image: it fills [`TABLE`], which is otherwise empty, from
+//! `cargo xtask` writes the table into the finished image: it fills `TABLE`, which is otherwise empty, from
 //! the image's own symbols. Format: `u32` count; then for each symbol, sorted, `u32` distance from the image's
 //! start and `u32` place of its name, from the table's start; then the names, each a `u16` length
 //! and demangled text. All little-endian.
 
 use core::fmt;
 
-/// Room for the table; what does not fit is left out, the largest functions staying.
+/// Room for the table; the last functions are left out if they do not fit.
 const SIZE: usize = 512 << 10;
 
 /// Found by `cargo xtask` through its section's name.
@@ -77,6 +77,19 @@ pub(crate) fn is_return_address(value: usize) -> bool {
     // `c.jalr`.
     let short = half(value - 2);
     call || short & 0xf07f == 0x9002 && short & 0x0f80 != 0
+}
+
+/// Shows where a return address returns to: the call before it tells the function, as one that never returns
+/// may be the last of its function.
+pub(crate) struct Caller(pub(crate) usize);
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match lookup(self.0.wrapping_sub(1)) {
+            Some((name, offset)) => write!(f, "{:#x} {name}+{:#x}", self.0, offset + 1),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
 }
 
 /// Shows an address of the kernel's text with its function.

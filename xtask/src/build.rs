@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cli::Profile;
-use crate::{paths, shell};
+use crate::{paths, shell, symbols};
 
 pub(crate) const KERNEL_TARGET: &str = "riscv64imac-unknown-none-elf";
 pub(crate) const USER_TARGET: &str = "riscv64gc-unknown-linux-gnu";
@@ -38,7 +38,12 @@ pub(crate) fn kernel(profile: Profile, quiet: bool) -> Result<PathBuf> {
         Profile::Release => "release",
         Profile::Debug => "debug",
     };
-    Ok(paths::target().join(KERNEL_TARGET).join(folder).join("rux"))
+    let folder = paths::target().join(KERNEL_TARGET).join(folder);
+    let (built, finished) = (folder.join("rux"), folder.join("rux.elf"));
+    if modified(&finished) <= modified(&built) {
+        symbols::write(&built, &finished)?;
+    }
+    Ok(finished)
 }
 
 /// Builds the programs of `user/`; returns the folder that they are in.

@@ -17,6 +17,7 @@ mod qemu;
 mod run;
 mod setup;
 mod shell;
+mod symbols;
 mod test;
 
 use std::process::ExitCode;
