@@ -3,7 +3,7 @@
 //! In the kernel it is a static; on the host every thread says which machine it works on (see
 //! [`crate::host`]), so that several machines live in one test process.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 use spin::Once;
@@ -42,6 +42,8 @@ pub struct Memory {
     pub(crate) failures: FailureLog,
     /// Pages of RAM that were taken before there was an allocator, and are still.
     reserved: AtomicU64,
+    /// Pages promised to programs.
+    pub(crate) committed: AtomicI64,
     harts: [HartMemory; MAX_HARTS],
 }
 
@@ -75,6 +77,7 @@ impl Memory {
             inject: inject::State::new(),
             failures: FailureLog::new(),
             reserved: AtomicU64::new(0),
+            committed: AtomicI64::new(0),
             harts: [const { HartMemory::new() }; MAX_HARTS],
         }
     }

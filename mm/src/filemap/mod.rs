@@ -16,6 +16,8 @@ pub use quota::PageQuota;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use arrayvec::ArrayVec;
+
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::AllocError;
 use crate::filemap::index::{PageIndex, Refused};
@@ -157,6 +159,27 @@ impl Mapping {
     /// As [`Mapping::find`], if it can be read.
     pub fn find_uptodate(&self, index: u64) -> Option<FolioRef> {
         self.find(index).filter(|folio| folio.is_uptodate())
+    }
+
+    /// Adds the pages that are in the cache and can be read, of `count` from `first` on, to `found`, as far as that
+    /// has room.
+    pub(crate) fn find_range<const N: usize>(
+        &self,
+        first: u64,
+        count: u64,
+        found: &mut ArrayVec<(u64, FolioRef), N>,
+    ) {
+        let index = self.index.lock();
+        let mut from = first;
+        while let Some((at, folio)) = index.next(from).filter(|(at, _)| *at - first < count) {
+            if found.is_full() {
+                break;
+            }
+            if folio.is_uptodate() {
+                found.push((at, folio.clone()));
+            }
+            from = at + 1;
+        }
     }
 
     /// The folio of page `index`, made and read if need be. May sleep. Whoever wants to be sure that it

@@ -1,8 +1,6 @@
 //! From pages to who maps them: page tables with what is counted of them, the mappings of a file,
 //! and how both let go of pages (Linux: `mm/rmap.c`, `i_mmap` of `mm/mmap.c`, `zap_pte_range`).
 
-#![allow(unused_imports)]
-
 mod core;
 mod imap;
 mod map_page;
@@ -10,5 +8,5 @@ mod zap;
 
 pub use self::core::{PageKind, SpaceCore, Usage};
 pub(crate) use imap::{FileMaps, FileMapsGuard, Link};
-pub(crate) use map_page::{count_mapping, uncount_mapping};
+pub(crate) use map_page::{copy_page, map_page, unmap_page};
 pub(crate) use zap::{Which, ZapPages, zap_range};

@@ -1,10 +1,10 @@
 //! Taking pages out of an address space (Linux: `zap_pte_range`, `struct zap_details`).
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::page::{PageFlags, pfn_to_page};
-use crate::page_alloc::FolioRef;
+use crate::page::pfn_to_page;
 use crate::paging::{Entry, Gather, Kind, Level, Zap};
-use crate::rmap::{PageKind, SpaceCore, uncount_mapping};
+use crate::rmap::map_page::uncount;
+use crate::rmap::{PageKind, SpaceCore};
 
 /// Which pages go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,23 +53,10 @@ impl Zap for ZapPages<'_> {
 
     #[inline(always)]
     fn taken<L: Level>(&mut self, _addr: VirtAddr, entry: Entry<L>, gather: &mut Gather<'_>) {
-        let pfn = match entry.kind() {
-            Kind::Leaf(pfn) | Kind::ProtNone(pfn) if !entry.is_special() => pfn,
-            _ => return,
-        };
-        let folio = uncount_mapping(pfn);
-        let kind = PageKind::of(folio);
-        if kind != PageKind::Anon {
-            if entry.is_dirty() && !folio.flags().contains(PageFlags::DIRTY) {
-                folio.set_flags(PageFlags::DIRTY);
-            }
-            if entry.is_young() && !folio.flags().contains(PageFlags::REFERENCED) {
-                folio.set_flags(PageFlags::REFERENCED);
-            }
+        if let Some((folio, kind)) = uncount(entry) {
+            self.gone[kind as usize] += (L::BYTES / PAGE_SIZE as u64) as i64;
+            gather.page(folio);
         }
-        self.gone[kind as usize] += (L::BYTES / PAGE_SIZE as u64) as i64;
-        // SAFETY: each mapping owns a reference, and this mapping is gone.
-        gather.page(unsafe { FolioRef::from_raw(folio.pfn()) });
     }
 }
 

@@ -1,5 +1,44 @@
-use super::{MmError, Space};
-use crate::slab::KArc;
+//! Fork (Linux: `dup_mmap`, `copy_page_range`).
+
+use rux_machine::cold;
+
+use super::account::{self};
+use super::limits::KeptLimits;
+use super::{Layout, MmError, Space};
+use crate::addr::VirtAddr;
+use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::paging::{Copied, CopyEntry, Gather, Level, Slot};
+use crate::rmap::{Link, PageKind, SpaceCore, copy_page};
+use crate::slab::{KArc, KBox};
+use crate::sync::{Rank, RwSem};
+use crate::vma::{AnonId, VmFlags, Vma};
+
+/// Copies the entries of one mapping.
+struct CopyPages<'a, 'g> {
+    /// Of the parent, for what it may no longer write.
+    gather: &'a mut Gather<'g>,
+    cow: bool,
+    /// Pages of each kind that the child got.
+    copied: [i64; 3],
+}
+
+impl CopyEntry for CopyPages<'_, '_> {
+    #[inline(always)]
+    fn copy<L: Level>(&mut self, addr: VirtAddr, from: &Slot<L>, to: &Slot<L>) -> Copied {
+        match copy_page(&mut self.copied, self.cow, from, to) {
+            Ok(true) => self.gather.changed(addr, L::BYTES),
+            Ok(false) => {}
+            Err(AllocError) => return Copied::Refill,
+        }
+        Copied::Next
+    }
+
+    fn refill(&mut self) -> Result<(), AllocError> {
+        // Only a page with too many mappings asks for it, and nothing helps there.
+        Err(AllocError)
+    }
+}
 
 impl Space {
     /// A copy for a child: private pages are shared until written, shared ones for good (Linux:
@@ -9,6 +48,73 @@ impl Space {
     /// [`MmError::NoMemory`]: there is no child, and this address space is as it was.
     /// [`MmError::Interrupted`]: a fatal signal came while waiting for the lock.
     pub fn fork(&self) -> Result<KArc<Self>, MmError> {
-        unimplemented!()
+        let core = KArc::new(SpaceCore::new(Gfp::KERNEL)?, Gfp::KERNEL)?;
+        // Made before and dropped after the parent's lock: a child that failed is torn down without it.
+        let mut child;
+        let copied = {
+            let parent = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+            child = parent.for_child(core.clone());
+            let mut gather = Gather::new(&self.core.tables);
+            parent.copy_to(&mut child, &mut gather)
+        };
+        copied?;
+        let space = Self {
+            core,
+            layout: RwSem::new(Rank::Mmap, child),
+            limits: KeptLimits::new(self.limits()),
+            task_size: self.task_size,
+            randomize: self.randomize,
+        };
+        Ok(KArc::new(space, Gfp::KERNEL)?)
+    }
+}
+
+impl Layout {
+    fn copy_to(&self, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
+        child.vmas.reserve(self.vmas.len())?;
+        for vma in self.vmas.iter() {
+            if vma.flags().contains(VmFlags::DONTCOPY) {
+                continue;
+            }
+            if cold::fatal_signal() {
+                return Err(MmError::Interrupted);
+            }
+            self.copy_vma(vma, child, gather)?;
+        }
+        Ok(())
+    }
+
+    fn copy_vma(&self, vma: &Vma, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
+        let wiped = vma.flags().contains(VmFlags::WIPEONFORK);
+        let flags = vma.flags() - VmFlags::LOCKED_MASK;
+        let anon = if wiped { AnonId::none() } else { vma.anon.forked() };
+        let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone(), anon);
+        let copy = KBox::new(copy, Gfp::KERNEL)?;
+        if let Some(mapping) = vma.mapping() {
+            let mut links = mapping.maps().lock();
+            links.reserve(1)?;
+            links.insert(Link { core: child.core.clone(), range: vma.range(), pgoff: vma.pgoff() });
+        }
+        if flags.contains(VmFlags::ACCOUNT)
+            && let Err(error) = account::charge(vma.pages())
+        {
+            if let Some(mapping) = vma.mapping() {
+                mapping.maps().lock().remove(&child.core, vma.start());
+            }
+            return Err(error.into());
+        }
+        let inserted = child.vmas.insert(copy);
+        debug_assert!(inserted.is_ok(), "room was made for all");
+        child.count(flags, vma.pages());
+        // Pages that the file has are found again by a fault.
+        if wiped || !(vma.anon.is_some() || vma.is_anonymous()) {
+            return Ok(());
+        }
+        let mut copy = CopyPages { gather, cow: flags.is_cow(), copied: [0; 3] };
+        let done = self.core.tables.copy_range(&child.core.tables, vma.range(), Gfp::KERNEL, &mut copy);
+        for kind in [PageKind::File, PageKind::Anon, PageKind::Shmem] {
+            child.core.add_rss(kind, copy.copied[kind as usize]);
+        }
+        Ok(done?)
     }
 }

@@ -46,6 +46,13 @@ pub struct Limits {
     pub may_map_low: bool,
 }
 
+impl Limits {
+    /// Whether anything may be locked at all (Linux: `can_do_mlock`).
+    pub(crate) const fn can_lock(&self) -> bool {
+        self.memlock != 0 || self.may_lock
+    }
+}
+
 impl Default for Limits {
     /// What Linux gives to the first process: 8 MiB of stack and of locked memory.
     fn default() -> Self {

@@ -6,9 +6,10 @@
 //! All operations take `mmap_lock` themselves and may sleep; none touches user memory.
 
 mod access;
-mod account;
+pub(crate) mod account;
 mod advise;
 mod brk;
+mod edit;
 mod error;
 mod exec;
 mod fork;
@@ -17,9 +18,12 @@ mod layout;
 mod limits;
 mod lock;
 mod map;
+mod place;
+mod populate;
 mod protect;
 mod query;
 mod remap;
+mod shared;
 mod sync;
 mod unmap;
 
@@ -58,8 +62,8 @@ impl Space {
     pub fn new(config: &SpaceConfig) -> Result<KArc<Self>, MmError> {
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL)?, Gfp::KERNEL)?;
         let space = Self {
+            layout: RwSem::new(Rank::Mmap, Layout::new(core.clone(), config)),
             core,
-            layout: RwSem::new(Rank::Mmap, Layout::new(config)),
             limits: limits::KeptLimits::new(config.limits),
             task_size: config.task_size,
             randomize: config.randomize,
@@ -87,3 +91,6 @@ impl Space {
         self.limits.set(limits);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
+//! What `/proc` tells of an address space (Linux: `show_map_vma`, `task_mem`).
+
 use core::ops::ControlFlow;
 
-use super::{MmError, Space, Usage};
-use crate::addr::{VirtAddr, VirtRange};
+use super::{Layout, MmError, Space, Usage};
+use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::slab::KArc;
-use crate::vma::{VmFile, VmFlags};
+use crate::vma::{Backing, VmFile, VmFlags, Vma};
 
 /// What `/proc/PID/maps` shows in its last column.
 #[derive(Clone, Copy)]
@@ -77,14 +79,60 @@ impl Space {
     /// [`MmError::Interrupted`]: a fatal signal came while waiting for the lock.
     pub fn for_each_vma(
         &self,
-        _from: VirtAddr,
-        _each: &mut dyn FnMut(&VmaInfo<'_>) -> ControlFlow<()>,
+        from: VirtAddr,
+        each: &mut dyn FnMut(&VmaInfo<'_>) -> ControlFlow<()>,
     ) -> Result<(), MmError> {
-        unimplemented!()
+        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        for vma in layout.vmas.iter_from(from) {
+            if each(&layout.info(vma)).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The numbers.
     pub fn stat(&self) -> SpaceStat {
-        unimplemented!()
+        let layout = self.layout.read();
+        let (minor_faults, major_faults) = self.core.faults();
+        SpaceStat {
+            total_vm: layout.total_vm,
+            high_vm: layout.high_vm,
+            locked_vm: layout.locked_vm,
+            data_vm: layout.data_vm,
+            stack_vm: layout.stack_vm,
+            exec_vm: layout.exec_vm,
+            rss: self.core.usage(),
+            high_rss: self.core.high_rss(),
+            table_bytes: self.core.tables.bytes() as u64,
+            map_count: layout.vmas.len() as u64,
+            minor_faults,
+            major_faults,
+            start_brk: layout.start_brk,
+            brk: layout.brk,
+            mmap_base: layout.mmap_base,
+        }
+    }
+}
+
+impl Layout {
+    fn info<'a>(&self, vma: &'a Vma) -> VmaInfo<'a> {
+        let (offset, dev, ino, name) = match (vma.file(), vma.backing()) {
+            (Some(file), _) => (vma.pgoff() << PAGE_SHIFT, file.dev(), file.ino(), VmaName::File(file)),
+            (None, Backing::Special(special)) => (0, (0, 0), 0, VmaName::Special(special.name())),
+            (None, _) => (0, (0, 0), 0, self.name_of(vma)),
+        };
+        VmaInfo { range: vma.range(), flags: vma.flags(), offset, dev, ino, name }
+    }
+
+    /// The name of anonymous memory that has one.
+    fn name_of<'a>(&self, vma: &Vma) -> VmaName<'a> {
+        if vma.start() < self.brk && self.start_brk < vma.end() {
+            VmaName::Special("[heap]")
+        } else if vma.start() <= self.exec.start_stack && self.exec.start_stack <= vma.end() {
+            VmaName::Special("[stack]")
+        } else {
+            VmaName::None
+        }
     }
 }

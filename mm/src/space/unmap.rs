@@ -1,12 +1,77 @@
-use super::{MmError, Space};
-use crate::addr::VirtAddr;
+//! `munmap` (Linux: `do_vmi_align_munmap`, `unmap_region`).
+
+use super::{Layout, MmError, Space, account};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::paging::Gather;
+use crate::rmap::{Which, ZapPages};
+use crate::vma::{RemovedVmas, VmFlags};
 
 impl Space {
     /// Takes all mappings out of `len` bytes from `addr` on (`munmap(2)`).
     ///
     /// # Errors
     /// As the manual page says.
-    pub fn munmap(&self, _addr: VirtAddr, _len: u64) -> Result<(), MmError> {
-        unimplemented!()
+    pub fn munmap(&self, addr: VirtAddr, len: u64) -> Result<(), MmError> {
+        let mut removed = RemovedVmas::new();
+        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let done = self.munmap_locked(&mut layout, addr, len, &mut removed);
+        drop(layout);
+        drop(removed);
+        done
+    }
+
+    /// As [`Space::munmap`], with `mmap_lock` held. What is in `removed` is to be dropped without it.
+    pub(crate) fn munmap_locked(
+        &self,
+        layout: &mut Layout,
+        addr: VirtAddr,
+        len: u64,
+        removed: &mut RemovedVmas,
+    ) -> Result<(), MmError> {
+        let range = self.checked_range(addr, len)?;
+        if range.is_empty() {
+            return Err(MmError::Invalid);
+        }
+        if !layout.vmas.any_in(range) {
+            return Ok(());
+        }
+        layout.split_at(range.start)?;
+        layout.split_at(range.end)?;
+        self.unmap_range(layout, range, removed);
+        Ok(())
+    }
+
+    /// `len` bytes from `addr` on, rounded up to pages; both within what can be mapped.
+    ///
+    /// # Errors
+    /// `Invalid`: not at a page, or too far up.
+    pub(crate) fn checked_range(&self, addr: VirtAddr, len: u64) -> Result<VirtRange, MmError> {
+        let end = self.task_size().get();
+        if !addr.is_page_aligned() || addr.get() > end || len > end - addr.get() {
+            return Err(MmError::Invalid);
+        }
+        let len = len.checked_next_multiple_of(PAGE_SIZE as u64).ok_or(MmError::Invalid)?;
+        VirtRange::from_len(addr, len).ok_or(MmError::Invalid)
+    }
+
+    /// Takes everything out of `range`, at whose borders mappings start and end. Cannot fail.
+    pub(crate) fn unmap_range(&self, layout: &mut Layout, range: VirtRange, removed: &mut RemovedVmas) {
+        let core = &self.core;
+        let mut gather = Gather::new(&core.tables);
+        let mut committed = 0;
+        {
+            let mut zap = ZapPages::new(core, Which::All);
+            for vma in layout.vmas.overlapping(range) {
+                core.tables.zap_range(vma.range(), &mut gather, &mut zap);
+                if vma.flags().contains(VmFlags::ACCOUNT) {
+                    committed += vma.pages();
+                }
+            }
+        }
+        layout.remove_range(range, removed);
+        let (floor, ceiling) = layout.surroundings(range);
+        core.tables.free_tables(range, floor, ceiling, &mut gather);
+        drop(gather);
+        account::uncharge(committed);
     }
 }

@@ -35,6 +35,12 @@ impl AnonId {
         self.0.load(Relaxed) != 0
     }
 
+    /// What a folio's mapping word says of its pages: a multiple of 4.
+    #[inline]
+    pub(crate) fn word(&self) -> usize {
+        (self.0.load(Relaxed) << 2) as usize
+    }
+
     /// Joins a group, unless it is in one: that of `neighbour`, if given, or a new one. Several
     /// faults may do so at once: one wins.
     pub(crate) fn prepare(&self, neighbour: Option<&Self>) {

@@ -61,6 +61,8 @@ bitflags! {
         const HUGEPAGE = 0x2000_0000;
         /// `MADV_NOHUGEPAGE`.
         const NOHUGEPAGE = 0x4000_0000;
+        /// Pages may go away when memory is short (`MAP_DROPPABLE`).
+        const DROPPABLE = 1 << 40;
         /// `MADV_MERGEABLE`.
         const MERGEABLE = 0x8000_0000;
 

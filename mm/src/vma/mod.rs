@@ -4,12 +4,11 @@
 //! A [`Vma`] is changed only under its address space's `mmap_lock` for writing, by the operations
 //! of `space`; the rules of merging and splitting are here, and so is the store, [`VmaTree`].
 
-#![allow(unused_imports)]
-
 mod anon;
 mod file;
 mod flags;
 mod merge;
+mod removed;
 mod special;
 mod tree;
 
@@ -19,11 +18,12 @@ pub use flags::VmFlags;
 pub use special::SpecialMapping;
 pub use tree::VmaTree;
 
-pub(crate) use merge::Attributes;
+pub(crate) use merge::{Attributes, Merge, group_of_neighbour};
+pub(crate) use removed::RemovedVmas;
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::filemap::Mapping;
-use crate::slab::KArc;
+use crate::slab::{KArc, KBox};
 use crate::space::STACK_GUARD_GAP;
 
 /// What a mapping shows.
@@ -33,6 +33,8 @@ pub enum Backing {
     Anonymous,
     /// A file, or shared anonymous memory, by way of its page cache.
     File(KArc<dyn VmFile>),
+    /// `/dev/zero`, private: anonymous memory with the name of a file.
+    Zero(KArc<dyn VmFile>),
     /// Frames that the kernel gave (`[vdso]`).
     Special(KArc<SpecialMapping>),
 }
@@ -42,9 +44,18 @@ impl Backing {
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Anonymous, Self::Anonymous) => true,
-            (Self::File(a), Self::File(b)) => KArc::ptr_eq(a, b),
+            (Self::File(a), Self::File(b)) | (Self::Zero(a), Self::Zero(b)) => KArc::ptr_eq(a, b),
             (Self::Special(a), Self::Special(b)) => KArc::ptr_eq(a, b),
             _ => false,
+        }
+    }
+
+    /// The page cache behind it.
+    pub fn mapping(&self) -> Option<&KArc<Mapping>> {
+        let Self::File(file) = self else { return None };
+        match file.memory() {
+            FileMemory::Cache(mapping) => Some(mapping),
+            FileMemory::None | FileMemory::Zero => None,
         }
     }
 }
@@ -58,9 +69,21 @@ pub struct Vma {
     pub(crate) pgoff: u64,
     pub(crate) backing: Backing,
     pub(crate) anon: AnonId,
+    /// The next of a list of mappings that were taken out.
+    next: Option<KBox<Vma>>,
 }
 
 impl Vma {
+    pub(crate) const fn new(
+        range: VirtRange,
+        flags: VmFlags,
+        pgoff: u64,
+        backing: Backing,
+        anon: AnonId,
+    ) -> Self {
+        Self { range, flags, pgoff, backing, anon, next: None }
+    }
+
     /// The addresses; both ends page-aligned, not empty.
     #[inline]
     pub const fn range(&self) -> VirtRange {
@@ -106,23 +129,21 @@ impl Vma {
     /// The file, if there is one; shared anonymous memory has one too.
     pub fn file(&self) -> Option<&KArc<dyn VmFile>> {
         match &self.backing {
-            Backing::File(file) => Some(file),
-            _ => None,
+            Backing::File(file) | Backing::Zero(file) => Some(file),
+            Backing::Anonymous | Backing::Special(_) => None,
         }
     }
 
     /// The page cache behind it.
+    #[inline]
     pub fn mapping(&self) -> Option<&KArc<Mapping>> {
-        match self.file()?.memory() {
-            FileMemory::Cache(mapping) => Some(mapping),
-            _ => None,
-        }
+        self.backing.mapping()
     }
 
     /// Whether its pages have no file (Linux: `vma_is_anonymous`).
     #[inline]
     pub const fn is_anonymous(&self) -> bool {
-        matches!(self.backing, Backing::Anonymous)
+        matches!(self.backing, Backing::Anonymous | Backing::Zero(_))
     }
 
     /// The number, in the file, of the page at `addr`, which lies in the mapping (Linux:

@@ -120,6 +120,11 @@ impl VmaTree {
         inside.then(|| self.slots.remove(at).vma)
     }
 
+    /// Takes the last mapping out.
+    pub fn pop(&mut self) -> Option<KBox<Vma>> {
+        self.slots.pop().map(|slot| slot.vma)
+    }
+
     /// Gives the mapping that `addr` is in another range, which overlaps no other mapping and leaves
     /// the order as it is, and another offset.
     pub fn resize(&mut self, addr: VirtAddr, range: VirtRange, pgoff: u64) {

@@ -1,0 +1,43 @@
+//! First touch of anonymous memory (Linux: `do_anonymous_page`): the page of zeroes for a read, a page of
+//! its own for a write.
+
+use super::{Access, Fault, Step, step};
+use crate::addr::Order;
+use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::page::{MappingWord, PageFlags};
+use crate::page_alloc::{FolioRef, alloc_folio, zero_folio};
+use crate::paging::{Bits, Entry};
+use crate::rmap::map_page;
+use crate::vma::group_of_neighbour;
+
+impl Fault<'_> {
+    pub(super) fn anonymous(&self) -> Step {
+        let prot = self.vma.flags().page_prot();
+        if self.access != Access::Write {
+            let Ok(zero) = zero_folio() else { return Step::Oom };
+            let guard = step!(self.lock_empty());
+            guard.set(Entry::leaf(zero.pfn(), prot.read_only().special()).with(Bits::A));
+            return Step::Done;
+        }
+        let Ok(folio) = self.new_page(Gfp::HIGHUSER_MOVABLE | Gfp::ZERO) else { return Step::Oom };
+        let guard = step!(self.lock_empty());
+        let entry = Entry::leaf(folio.pfn(), prot).dirty();
+        match map_page(self.core, guard.slot(), folio, entry) {
+            Ok(()) => Step::Done,
+            Err(AllocError) => Step::Oom,
+        }
+    }
+
+    /// A page for this mapping alone, which nobody has seen yet.
+    pub(super) fn new_page(&self, gfp: Gfp) -> Result<FolioRef, AllocError> {
+        if !self.vma.anon.is_some() {
+            self.vma.anon.prepare(group_of_neighbour(self.vma, &self.layout.vmas));
+        }
+        let folio = alloc_folio(gfp, Order::ZERO)?;
+        folio.set_mapping(MappingWord::Anon(self.vma.anon.word()));
+        folio.set_index(self.vma.page_index(self.addr));
+        folio.set_flags(PageFlags::SWAPBACKED | PageFlags::UPTODATE | PageFlags::ANON_EXCLUSIVE);
+        Ok(folio)
+    }
+}

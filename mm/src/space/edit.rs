@@ -1,0 +1,199 @@
+//! Changes to the set of mappings that keep everything that knows of them in step: the store, the
+//! links of the file, the figures (Linux: `mm/vma.c`).
+//!
+//! Each either happens as a whole or fails before it changed anything.
+
+use super::limits::MAX_MAP_COUNT;
+use super::{Layout, MmError};
+use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
+use crate::gfp::Gfp;
+use crate::rmap::{FileMapsGuard, Link};
+use crate::slab::KBox;
+use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma};
+
+/// The links of the file behind a mapping, locked, with room for `additional` more.
+fn lock_links<'a>(backing: &'a Backing, additional: usize) -> Result<Option<FileMapsGuard<'a>>, MmError> {
+    let Some(mapping) = backing.mapping() else { return Ok(None) };
+    let mut links = mapping.maps().lock();
+    links.reserve(additional)?;
+    Ok(Some(links))
+}
+
+impl Layout {
+    /// Splits the mapping that `addr` is inside of, if any, so that one starts there (Linux:
+    /// `split_vma`).
+    ///
+    /// # Errors
+    /// No memory, or as many mappings as there may be.
+    pub(crate) fn split_at(&mut self, addr: VirtAddr) -> Result<(), MmError> {
+        let Some(vma) = self.vmas.lookup(addr).filter(|vma| vma.start() < addr) else { return Ok(()) };
+        if self.vmas.len() >= MAX_MAP_COUNT {
+            return Err(MmError::NoMemory);
+        }
+        let (low, high) = (VirtRange::new(vma.start(), addr), VirtRange::new(addr, vma.end()));
+        let (pgoff, high_pgoff) = (vma.pgoff(), vma.page_index(addr));
+        let backing = vma.backing().clone();
+        let upper = Vma::new(high, vma.flags(), high_pgoff, backing.clone(), vma.anon.same());
+        let upper = KBox::new(upper, Gfp::KERNEL)?;
+        self.vmas.reserve(1)?;
+        let links = lock_links(&backing, 1)?;
+        if let Some(mut links) = links {
+            links.resize(&self.core, low.start, low, pgoff);
+            links.insert(Link { core: self.core.clone(), range: high, pgoff: high_pgoff });
+        }
+        self.vmas.resize(low.start, low, pgoff);
+        self.insert_reserved(upper);
+        Ok(())
+    }
+
+    /// Puts a mapping in for which the store has room.
+    fn insert_reserved(&mut self, vma: KBox<Vma>) {
+        let inserted = self.vmas.insert(vma);
+        debug_assert!(inserted.is_ok(), "nobody made room for a mapping");
+    }
+
+    /// Makes `what`, where nothing is mapped, part of its neighbours or a mapping of its own. The figures are
+    /// the caller's affair (Linux: `vma_merge_new_range`, then `vm_area_alloc`).
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn insert_new(&mut self, what: &Attributes<'_>) -> Result<(), MmError> {
+        let merge = what.merge(&self.vmas);
+        let range = what.range;
+        if merge != (Merge { left: false, right: false }) {
+            let mut links = lock_links(what.backing, 0)?;
+            self.widen(merge, range, &mut links);
+            return Ok(());
+        }
+        let vma = Vma::new(range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
+        let vma = KBox::new(vma, Gfp::KERNEL)?;
+        self.vmas.reserve(1)?;
+        let links = lock_links(what.backing, 1)?;
+        if let Some(mut links) = links {
+            links.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff });
+        }
+        self.insert_reserved(vma);
+        Ok(())
+    }
+
+    /// Lets the neighbours that `merge` names take `range`, where nothing is mapped any more, over.
+    fn widen(&mut self, merge: Merge, range: VirtRange, links: &mut Option<FileMapsGuard<'_>>) {
+        if merge.left {
+            let Some(prev) = self.vmas.before(range.start) else { return };
+            let (start, pgoff) = (prev.start(), prev.pgoff());
+            let mut end = range.end;
+            if merge.right
+                && let Some(next) = self.vmas.remove(range.end)
+            {
+                end = next.end();
+                if let Some(links) = links {
+                    links.remove(&self.core, next.start());
+                }
+                if let Some(prev) = self.vmas.lookup(start) {
+                    prev.anon.absorb(&next.anon);
+                }
+            }
+            let whole = VirtRange::new(start, end);
+            if let Some(links) = links {
+                links.resize(&self.core, start, whole, pgoff);
+            }
+            self.vmas.resize(start, whole, pgoff);
+        } else if merge.right {
+            let Some(next) = self.vmas.lookup(range.end) else { return };
+            let whole = VirtRange::new(range.start, next.end());
+            let (start, pgoff) = (next.start(), next.pgoff().wrapping_sub(range.pages()));
+            if let Some(links) = links {
+                links.resize(&self.core, start, whole, pgoff);
+            }
+            self.vmas.resize(start, whole, pgoff);
+        }
+    }
+
+    /// Gives `range`, which lies within one mapping, the flags `flags`: the mapping is split, or its
+    /// border moved, or it becomes one with its neighbours, as Linux does it (`vma_modify`).
+    ///
+    /// # Errors
+    /// No memory, or as many mappings as there may be; nothing has changed.
+    pub(crate) fn set_flags(&mut self, range: VirtRange, flags: VmFlags) -> Result<(), MmError> {
+        let Some(vma) = self.vmas.lookup(range.start) else { return Err(MmError::Fault) };
+        let old = vma.range();
+        debug_assert!(old.start <= range.start && range.end <= old.end);
+        if vma.flags() == flags {
+            return Ok(());
+        }
+        let backing = vma.backing().clone();
+        let anon = vma.anon.same();
+        let pgoff = vma.page_index(range.start);
+        let what = Attributes { range, flags, backing: &backing, pgoff, anon: anon.same() };
+        let mut merge = what.merge(&self.vmas);
+        merge.left &= range.start == old.start;
+        merge.right &= range.end == old.end;
+        if merge == (Merge { left: false, right: false }) {
+            self.split_at(range.start)?;
+            // On an error the split above stays, which nobody can see but in the list of mappings; as on Linux.
+            self.split_at(range.end)?;
+            if let Some(vma) = self.vmas.lookup_mut(range.start) {
+                vma.flags = flags;
+            }
+            return Ok(());
+        }
+        let mut links = lock_links(&backing, 0)?;
+        // What stays of the mapping, and where.
+        let rest = if range == old {
+            None
+        } else if range.start == old.start {
+            Some((VirtRange::new(range.end, old.end), vma_index(pgoff, range)))
+        } else {
+            let pgoff = pgoff.wrapping_sub((range.start - old.start) >> PAGE_SHIFT);
+            Some((VirtRange::new(old.start, range.start), pgoff))
+        };
+        match rest {
+            None => {
+                if let Some(links) = &mut links {
+                    links.remove(&self.core, old.start);
+                }
+                drop(self.vmas.remove(old.start));
+            }
+            Some((rest, pgoff)) => {
+                if let Some(links) = &mut links {
+                    links.resize(&self.core, old.start, rest, pgoff);
+                }
+                self.vmas.resize(old.start, rest, pgoff);
+            }
+        }
+        self.widen(merge, range, &mut links);
+        if let Some(vma) = self.vmas.lookup(range.start) {
+            vma.anon.absorb(&anon);
+        }
+        Ok(())
+    }
+
+    /// Takes the mappings of `range` out of the store and the links, where mappings start and end at its
+    /// borders. Their pages are gone already. The figures follow.
+    pub(crate) fn remove_range(&mut self, range: VirtRange, removed: &mut RemovedVmas) {
+        while let Some(start) = self.vmas.find(range.start).map(Vma::start).filter(|start| *start < range.end)
+        {
+            let Some(vma) = self.vmas.remove(start) else { break };
+            debug_assert!(range.start <= vma.start() && vma.end() <= range.end);
+            if let Some(mapping) = vma.mapping() {
+                mapping.maps().lock().remove(&self.core, start);
+            }
+            self.uncount(vma.flags(), vma.pages());
+            if vma.flags().contains(VmFlags::LOCKED) {
+                self.locked_vm -= vma.pages();
+            }
+            removed.push(vma);
+        }
+    }
+
+    /// The end of the last mapping below `range`, and the start of the next above: where tables may be freed.
+    pub(crate) fn surroundings(&self, range: VirtRange) -> (VirtAddr, VirtAddr) {
+        let floor = self.vmas.before(range.start).map_or(VirtAddr::ZERO, Vma::end);
+        let ceiling = self.vmas.find(range.end).map_or(self.core.tables.mode().user_end(), Vma::start);
+        (floor, ceiling)
+    }
+}
+
+fn vma_index(pgoff: u64, range: VirtRange) -> u64 {
+    pgoff.wrapping_add(range.pages())
+}

@@ -1,0 +1,29 @@
+//! Mappings that were taken out and are to be dropped once `mmap_lock` is: a file may be closed by
+//! that, which takes locks of the kernel that rank above it.
+
+use super::Vma;
+use crate::slab::KBox;
+
+/// A list that needs no memory of its own.
+#[must_use]
+pub(crate) struct RemovedVmas(Option<KBox<Vma>>);
+
+impl RemovedVmas {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn push(&mut self, mut vma: KBox<Vma>) {
+        vma.next = self.0.take();
+        self.0 = Some(vma);
+    }
+}
+
+impl Drop for RemovedVmas {
+    /// One by one: a list of 65,530 would be too deep a recursion.
+    fn drop(&mut self) {
+        while let Some(mut vma) = self.0.take() {
+            self.0 = vma.next.take();
+        }
+    }
+}
