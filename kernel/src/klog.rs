@@ -176,15 +176,12 @@ fn emit(level: u8, text: &[u8], loud: bool) {
         console::write(text);
         console::write(b"\r\n");
     }
-    if broken {
-        return;
-    }
     if let Some(copy) = COPY.get() {
         copy(stamp.as_bytes());
         copy(text);
         copy(b"\n");
     }
-    if !READERS.is_empty() {
+    if !broken && !READERS.is_empty() {
         READERS.wake_all();
     }
 }
@@ -207,6 +204,11 @@ pub(crate) fn set_copy(copy: fn(&[u8])) {
         from = next;
     }
     COPY.call_once(|| copy);
+}
+
+/// Whether [`break_locks`] was called.
+pub(crate) fn is_broken() -> bool {
+    BROKEN.load(Relaxed)
 }
 
 /// From now on every message is written to the serial line, and no lock is waited for.

@@ -38,4 +38,5 @@ pub mod task;
 pub mod time;
 pub mod trap;
 pub mod uaccess;
+mod virtio;
 pub mod wait;

@@ -12,13 +12,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use rux_machine::cold::{self, Cold};
 use rux_machine::{Hot, Hw};
 use rux_mm::addr::PhysAddr;
+use spin::Once;
 
 pub use registers::Registers;
 
 use crate::task::{STACK_BYTES, Task, current};
 use crate::{
     cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, selftest, time,
-    trap,
+    trap, virtio,
 };
 
 /// The thread that boots; the boot hart's idle thread after that.
@@ -69,6 +70,16 @@ impl Image {
     }
 }
 
+static IMAGE: Once<Image> = Once::new();
+
+/// The physical address of a byte of the image or of the direct map.
+pub(crate) fn phys_of(virt: *const u8) -> PhysAddr {
+    match IMAGE.get() {
+        Some(image) if virt.addr() >= (&raw const _image_start).addr() => image.phys_of(virt.addr()),
+        _ => PhysAddr::of_ptr(virt),
+    }
+}
+
 /// What `mm` asks of the kernel.
 static COLD: Cold = Cold {
     park: park::park,
@@ -90,7 +101,7 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     hart::hart(0).set_idle(&BOOT_TASK);
     stat::entry(entered);
 
-    let image = Image { start: PhysAddr::new(image as u64) };
+    let image = *IMAGE.call_once(|| Image { start: PhysAddr::new(image as u64) });
     // SAFETY: the firmware put a tree there, which is reserved below; all RAM is mapped.
     let platform = match unsafe { dt::init(PhysAddr::new(tree as u64), hart_id as u64) } {
         Ok(platform) => platform,
@@ -111,6 +122,7 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     power::init(platform);
     plic::init(platform);
     time::init_realtime(platform);
+    virtio::init(platform);
     current().sched.started.store(time::now(), Relaxed);
     Hw::irq_enable();
     smp::start(platform, image, satp);
