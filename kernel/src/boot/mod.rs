@@ -127,6 +127,9 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     Hw::irq_enable();
     smp::start(platform, image, satp);
 
+    if sched::start_reaper().is_err() {
+        panic!("no memory for the reaper");
+    }
     let init = if cmdline::flag("rux.selftest") { selftest::run } else { |_| process::start_init() };
     if sched::spawn_kthread("init", init, 0).is_err() {
         panic!("no memory for the first thread");

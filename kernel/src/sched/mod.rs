@@ -8,6 +8,7 @@
 mod idle;
 mod load;
 mod queue;
+mod reaper;
 mod switch;
 
 use core::ptr;
@@ -20,6 +21,7 @@ pub(crate) use idle::run_idle;
 pub use load::load;
 use queue::Queued;
 pub(crate) use queue::RunQueue;
+pub(crate) use reaper::start as start_reaper;
 pub(crate) use switch::{Context, kthread_start, user_start};
 
 use crate::hart::{self, Hart};
@@ -91,7 +93,7 @@ fn switch_away(keep: bool) {
         next
     };
     next.sched.started.store(now, Relaxed);
-    set_tick(hart, next, now);
+    set_tick(next, now);
     if ptr::eq(prev, next) {
         return;
     }
@@ -120,7 +122,8 @@ unsafe fn finish(last: *const Task) {
     };
     if dead {
         // SAFETY: it is dead and off the hart: nobody will run it any more.
-        unsafe { Task::bury(last) };
+        unsafe { Task::free_stack(last) };
+        reaper::add(last);
     }
 }
 
@@ -154,13 +157,12 @@ fn account(hart: &Hart, task: &Task, now: u64, user: bool) {
 }
 
 /// While anything but the idle thread runs, a tick comes each slice.
-fn set_tick(hart: &Hart, next: &Task, now: u64) {
+fn set_tick(next: &Task, now: u64) {
     let wanted = !next.sched.is_idle.load(Relaxed);
     let set = time::tick() != u64::MAX;
     if wanted != set {
         time::set_tick(if wanted { now + SLICE } else { u64::MAX });
     }
-    let _ = hart;
 }
 
 /// The scheduler's tick, in the timer interrupt; `user`: it came from user mode.
@@ -239,7 +241,7 @@ pub(crate) fn start(task: rux_mm::slab::KArc<Task>) {
     let irqs = IrqGuard::new();
     let from = irqs.hart();
     let level = current().sched.runtime_weighted.load(Relaxed).max(hart::hart(from).queue.floor());
-    // The reference that `Task::bury` gives back.
+    // The share that the reaper gives back.
     // SAFETY: the pointer of an arc that is not given back is good.
     let task = unsafe { &*rux_mm::slab::KArc::into_raw(task) };
     task.sched.runtime_weighted.store(level, Relaxed);

@@ -243,15 +243,13 @@ impl Task {
         sched::start(this);
     }
 
-    /// Frees the stack of a dead thread, and gives back the scheduler's share of it.
+    /// Frees the stack of a dead thread.
     ///
     /// # Safety
-    /// `task` was started, is dead, and no hart uses its stack.
-    pub(crate) unsafe fn bury(task: *const Self) {
-        // SAFETY: the share that `sched::start` kept.
-        let task = unsafe { KArc::from_raw(task) };
-        // SAFETY: nobody uses the stack any more.
-        drop(unsafe { (*task.stack.get()).take() });
+    /// `task` is dead, and no hart uses its stack.
+    pub(crate) unsafe fn free_stack(task: *const Self) {
+        // SAFETY: nobody uses the stack any more, and the scheduler's share keeps the task.
+        drop(unsafe { (*(*task).stack.get()).take() });
         stat::add(Item::KernelStackKb, -((STACK_BYTES / 1024) as i64));
     }
 
