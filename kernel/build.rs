@@ -6,6 +6,5 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
         println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
-        println!("cargo:rustc-link-arg-bins=--no-relax");
     }
 }

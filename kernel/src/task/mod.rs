@@ -283,7 +283,9 @@ impl Task {
     /// Says what it is about to do. By the thread itself, before it looks at what it waits for; by who wakes
     /// it, under the run queue's lock.
     pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u32, SeqCst);
+        self.state.store(state as u32, Relaxed);
+        // Pairs with the fence of `sched::wake`: either the waker sees the state, or the sleeper what it waits for.
+        core::sync::atomic::fence(SeqCst);
     }
 
     /// Where its frame of a trap from user mode is.
@@ -329,15 +331,18 @@ impl Task {
 
     /// Whether [`crate::signal::deliver`] is to run before the thread is next in user mode, and sleeps that
     /// signals interrupt end (Linux: TIF_SIGPENDING).
-    #[inline]
+    ///
+    /// The order against what it tells of comes from the locks on both sides: of the signals, or, for a
+    /// sleeper, of the run queue, whose waker looks at the state after it set this.
+    #[inline(always)]
     pub fn signal_pending(&self) -> bool {
-        self.work.load(SeqCst) != 0
+        self.work.load(Relaxed) != 0
     }
 
     /// Whether the thread is to die: see `fatal` of [`Task::notify_signal`].
     #[inline]
     pub fn fatal_pending(&self) -> bool {
-        self.work.load(SeqCst) & WORK_FATAL != 0
+        self.work.load(Relaxed) & WORK_FATAL != 0
     }
 
     /// Sets [`Task::signal_pending`] and sees to it that the thread notices: wakes it from an
