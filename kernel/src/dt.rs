@@ -87,6 +87,17 @@ pub struct Isa {
     pub double: bool,
 }
 
+impl Isa {
+    /// `AT_HWCAP`: a bit for each single-letter extension that programs may use, `a` being bit 0.
+    pub const fn hwcap(&self) -> u64 {
+        const fn bit(letter: u8) -> u64 {
+            1 << (letter - b'a')
+        }
+        let base = bit(b'i') | bit(b'm') | bit(b'a') | bit(b'c');
+        if self.double { base | bit(b'f') | bit(b'd') } else { base }
+    }
+}
+
 /// The machine as the tree describes it.
 #[derive(Debug)]
 pub struct Platform {

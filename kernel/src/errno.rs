@@ -58,6 +58,12 @@ impl Errno {
     /// Interrupted: go on by `restart_syscall` when no handler ran; else `EINTR`.
     pub const ERESTART_RESTARTBLOCK: Self = Self(516);
 
+    /// Whether it is one of those that ask for a restart.
+    #[inline(always)]
+    pub const fn asks_for_restart(self) -> bool {
+        self.0 >= 512 && self.0 <= 516
+    }
+
     /// The number.
     #[inline(always)]
     pub const fn get(self) -> usize {
@@ -93,5 +99,17 @@ impl fmt::Display for Errno {
 impl From<AllocError> for Errno {
     fn from(_: AllocError) -> Self {
         Self::ENOMEM
+    }
+}
+
+impl From<crate::uaccess::Efault> for Errno {
+    fn from(_: crate::uaccess::Efault) -> Self {
+        Self::EFAULT
+    }
+}
+
+impl From<rux_mm::space::MmError> for Errno {
+    fn from(error: rux_mm::space::MmError) -> Self {
+        Self(error.errno() as usize)
     }
 }

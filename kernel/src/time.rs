@@ -43,6 +43,11 @@ pub fn now() -> u64 {
     ticks_to_nanos(ticks())
 }
 
+/// Nanoseconds of one tick of `time`, as a fraction of 2^32: the vDSO counts as [`now`] does.
+pub fn nanos_per_tick() -> u64 {
+    NANOS_PER_TICK.load(Relaxed)
+}
+
 /// The time of `ticks`.
 #[inline]
 pub fn ticks_to_nanos(ticks: u64) -> u64 {

@@ -30,7 +30,7 @@ use crate::wait::Interrupted;
 use crate::{fpu, ipi, time};
 
 /// How long a thread runs before another that had less may, in nanoseconds.
-const SLICE: u64 = 4_000_000;
+pub const SLICE: u64 = 4_000_000;
 
 /// Gives the hart to the next runnable thread, if there is one.
 pub fn yield_now() {
@@ -97,8 +97,6 @@ fn switch_away(keep: bool) {
     if ptr::eq(prev, next) {
         return;
     }
-    hart.switches.store(hart.switches.load(Relaxed) + 1, Relaxed);
-    prev.count_switch(keep);
     next.sched.on_hart.store(true, Relaxed);
     fpu::switch(prev, next);
     next.activate_space(hart);
@@ -177,7 +175,6 @@ pub(crate) fn tick(user: bool) {
         return;
     }
     time::set_tick(now + SLICE);
-    idle::kick_idle(hart.index());
     let first = hart.queue.lock().first_key();
     if first.is_some_and(|first| first <= task.sched.runtime_weighted.load(Relaxed)) {
         task.info().need_resched.store(1, Relaxed);

@@ -3,8 +3,24 @@
 //! A handler takes the six argument registers as they are and says what goes into `a0`. What else it
 //! needs it finds at the running task. Numbers are asm-generic's (Linux: `arch/riscv/kernel/
 //! syscall_table.c`); a number without a handler is `ENOSYS`, and named in the log once.
+//!
+//! Files, places and waiting for files are in `file`, `fs` and `poll`; the rest is by subject.
 
-use crate::errno::Result;
+pub mod cred;
+pub mod limits;
+pub mod misc;
+pub mod mm;
+pub mod process;
+pub mod sched;
+pub mod signal;
+pub mod time;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rux_mm::addr::VirtAddr;
+
+use crate::errno::{Errno, Result};
+use crate::task;
 use crate::trap::TrapFrame;
 
 /// The argument registers `a0` to `a5`, where the trap entry stored them.
@@ -33,13 +49,110 @@ impl Args {
     pub const fn long(&self, n: usize) -> i64 {
         self.a[n] as i64
     }
+
+    /// Argument `n`, 0 to 5, as the C type `unsigned long`.
+    #[inline(always)]
+    pub const fn ulong(&self, n: usize) -> u64 {
+        self.a[n] as u64
+    }
+
+    /// Argument `n`, 0 to 5, as an address of the program's.
+    #[inline(always)]
+    pub const fn addr(&self, n: usize) -> VirtAddr {
+        VirtAddr::new(self.a[n] as u64)
+    }
+
+    /// Argument `n`, 0 to 5, as an address of the program's that may be left out by being 0.
+    #[inline(always)]
+    pub const fn optional(&self, n: usize) -> Option<VirtAddr> {
+        if self.a[n] == 0 { None } else { Some(self.addr(n)) }
+    }
 }
 
 /// What serves one system call.
 pub type Handler = fn(&Args) -> Result<usize>;
 
+/// What serves a system call that reads or changes the program's registers: the arguments, and all of them.
+type FrameHandler = fn(&Args, &mut TrapFrame) -> Result<usize>;
+
+#[derive(Clone, Copy)]
+enum Call {
+    Missing,
+    Plain(Handler),
+    WithFrame(FrameHandler),
+}
+
+/// One past the largest number.
+const NUMBERS: usize = 512;
+
+static TABLE: [Call; NUMBERS] = table();
+
+const fn table() -> [Call; NUMBERS] {
+    let groups: &[&[(u32, Handler)]] = &[
+        cred::HANDLERS,
+        limits::HANDLERS,
+        misc::HANDLERS,
+        mm::HANDLERS,
+        process::HANDLERS,
+        sched::HANDLERS,
+        signal::HANDLERS,
+        time::HANDLERS,
+    ];
+    let mut table = [Call::Missing; NUMBERS];
+    let mut group = 0;
+    while group < groups.len() {
+        let mut i = 0;
+        while i < groups[group].len() {
+            let (number, handler) = groups[group][i];
+            assert!(matches!(table[number as usize], Call::Missing), "two handlers for one number");
+            table[number as usize] = Call::Plain(handler);
+            i += 1;
+        }
+        group += 1;
+    }
+    let mut i = 0;
+    while i < process::FRAME_HANDLERS.len() {
+        let (number, handler) = process::FRAME_HANDLERS[i];
+        table[number as usize] = Call::WithFrame(handler);
+        i += 1;
+    }
+    table
+}
+
 /// Serves the system call in `frame`: number in `a7`, arguments in `a0`..`a5`, result to `a0`.
 /// `pc` is already past the `ecall`, and `orig_a0` holds the first argument. Interrupts are on.
-pub fn dispatch(_frame: &mut TrapFrame) {
-    unimplemented!()
+#[inline]
+pub fn dispatch(frame: &mut TrapFrame) {
+    let args = Args { a: [frame.a(0), frame.a(1), frame.a(2), frame.a(3), frame.a(4), frame.a(5)] };
+    let number = frame.a(7);
+    let result = match TABLE.get(number) {
+        Some(Call::Plain(handler)) => handler(&args),
+        Some(Call::WithFrame(handler)) => handler(&args, frame),
+        _ => missing(number),
+    };
+    let value = match result {
+        Ok(value) => value,
+        Err(errno) => failed(errno),
+    };
+    frame.set_a(0, value);
+}
+
+/// The register value of an error. One that asks for a restart is looked at on the way to user mode.
+fn failed(errno: Errno) -> usize {
+    if errno.asks_for_restart() {
+        task::current().notify_signal(false);
+    }
+    errno.to_register()
+}
+
+#[cold]
+fn missing(number: usize) -> Result<usize> {
+    static NAMED: [AtomicU64; NUMBERS / 64] = [const { AtomicU64::new(0) }; NUMBERS / 64];
+    if let Some(word) = NAMED.get(number / 64) {
+        let bit = 1 << (number % 64);
+        if word.fetch_or(bit, Relaxed) & bit == 0 {
+            log::info!("system call {number} is not there");
+        }
+    }
+    Err(Errno::ENOSYS)
 }

@@ -92,7 +92,6 @@ pub(crate) struct SchedEntity {
     affinity: AtomicU64,
     user_ns: AtomicU64,
     system_ns: AtomicU64,
-    switches: [AtomicU64; 2],
 }
 
 /// A thread. Lives in a `KArc`; `tp` points to it while it runs in the kernel, since `info` is first.
@@ -143,7 +142,6 @@ impl Task {
                 affinity: AtomicU64::new(u64::MAX),
                 user_ns: AtomicU64::new(0),
                 system_ns: AtomicU64::new(0),
-                switches: [const { AtomicU64::new(0) }; 2],
             },
             stack: UnsafeCell::new(None),
             fp: UnsafeCell::new(FpState::ZERO),
@@ -293,6 +291,12 @@ impl Task {
     /// Where its frame of a trap from user mode is.
     pub(crate) fn user_frame(&self) -> *mut TrapFrame {
         self.info.kernel_sp.load(Relaxed) as *mut TrapFrame
+    }
+
+    /// The program's stack pointer, at the trap that the thread is in. By the thread itself.
+    pub fn user_sp(&self) -> u64 {
+        // SAFETY: the frame is at the top of the thread's own stack; one word of it is read.
+        unsafe { (*self.user_frame()).sp() as u64 }
     }
 
     /// The lowest address of its kernel stack, and one past the highest.
