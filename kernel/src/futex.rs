@@ -56,7 +56,7 @@ impl Key {
             return Ok(private);
         }
         let mut key = None;
-        space.for_each_vma(addr, &mut |vma| {
+        let looked = space.for_each_vma(addr, &mut |vma| {
             if vma.range.contains(addr) {
                 let shared = vma.flags.contains(VmFlags::MAYSHARE) && vma.ino != 0;
                 key = Some(if shared {
@@ -66,8 +66,12 @@ impl Key {
                 });
             }
             core::ops::ControlFlow::Break(())
-        })?;
-        key.ok_or(Errno::EFAULT)
+        });
+        match looked {
+            Ok(()) => key.ok_or(Errno::EFAULT),
+            // The process is being killed, and wakes whom it can.
+            Err(_) => Ok(private),
+        }
     }
 
     fn bucket(self) -> usize {
