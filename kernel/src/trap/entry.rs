@@ -72,7 +72,12 @@ _trap_entry:
     sd t5, {tval}(sp)
     mv a0, sp
     li fp, 0
+    li t0, 8
+    beq t4, t0, 3f
     call {user_trap}
+    j _return_to_user
+3:
+    call {user_call}
 
     // To user mode: interrupts are off, sp points to the frame.
     .globl _return_to_user
@@ -154,6 +159,7 @@ _return_to_user:
     link_fp = const offset_of!(TrapFrame, link_fp),
     frame_size = const size_of::<TrapFrame>(),
     user_trap = sym super::user_trap,
+    user_call = sym super::user_call,
     kernel_trap = sym super::kernel_trap,
     spare_stack = sym super::SPARE_STACK,
     spare_bytes = const super::SPARE_BYTES,

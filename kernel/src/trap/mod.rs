@@ -47,7 +47,6 @@ mod cause {
     pub(super) const LOAD_ACCESS: usize = 5;
     pub(super) const STORE_MISALIGNED: usize = 6;
     pub(super) const STORE_ACCESS: usize = 7;
-    pub(super) const USER_CALL: usize = 8;
     pub(super) const INSN_PAGE: usize = 12;
     pub(super) const LOAD_PAGE: usize = 13;
     pub(super) const STORE_PAGE: usize = 15;
@@ -72,23 +71,26 @@ pub(crate) fn init_hart() {
     }
 }
 
-/// A trap from user mode. Interrupts are off, on return too.
+/// A system call. Interrupts are off, on return too.
+extern "C" fn user_call(frame: &mut TrapFrame) {
+    Hw::irq_enable();
+    frame.pc += 4;
+    frame.orig_a0 = frame.a(0);
+    frame.syscall = frame.a(7) as isize;
+    syscall::dispatch(frame);
+    Hw::irq_disable();
+    leave(frame);
+}
+
+/// Any other trap from user mode. Interrupts are off, on return too.
 extern "C" fn user_trap(frame: &mut TrapFrame) {
     let cause = frame.cause;
+    frame.syscall = TrapFrame::NO_SYSCALL;
     if cause & INTERRUPT != 0 {
-        frame.syscall = TrapFrame::NO_SYSCALL;
         interrupt(cause, true);
     } else {
         Hw::irq_enable();
-        if cause == cause::USER_CALL {
-            frame.pc += 4;
-            frame.orig_a0 = frame.a(0);
-            frame.syscall = frame.a(7) as isize;
-            syscall::dispatch(frame);
-        } else {
-            frame.syscall = TrapFrame::NO_SYSCALL;
-            user_exception(frame, cause);
-        }
+        user_exception(frame, cause);
         Hw::irq_disable();
     }
     leave(frame);
@@ -97,6 +99,17 @@ extern "C" fn user_trap(frame: &mut TrapFrame) {
 /// The last things before user mode. Interrupts are off, on return too.
 #[inline(always)]
 fn leave(frame: &mut TrapFrame) {
+    let task = current();
+    if sched::need_resched() || task.signal_pending() {
+        work(frame);
+    }
+    debug_assert_eq!(task.info().preempt.load(Relaxed), 0, "pre-emption is off on the way to user mode");
+    debug_assert_eq!(task.info().held_count.load(Relaxed), 0, "a lock is held on the way to user mode");
+}
+
+/// Reschedules and delivers signals until nothing of either is left. Interrupts are off, on return too.
+#[cold]
+fn work(frame: &mut TrapFrame) {
     let task = current();
     while sched::need_resched() || task.signal_pending() {
         Hw::irq_enable();
@@ -108,8 +121,6 @@ fn leave(frame: &mut TrapFrame) {
         }
         Hw::irq_disable();
     }
-    debug_assert_eq!(task.info().preempt.load(Relaxed), 0, "pre-emption is off on the way to user mode");
-    debug_assert_eq!(task.info().held_count.load(Relaxed), 0, "a lock is held on the way to user mode");
 }
 
 /// A new thread's way to user mode. Interrupts are off, on return too.
