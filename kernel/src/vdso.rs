@@ -107,6 +107,7 @@ global_asm!(
     .option push
     .option norvc
     .option norelax
+    .option arch, +m
     .balign 4096
     .globl _vdso_start
     .globl _vdso_sigreturn
@@ -312,9 +313,8 @@ _vdso_sigreturn:
     ret
 .Lvdso_end_riscv_hwprobe:
 
-    .if . - _vdso_start > {clock}
-    .error "the vDSO's code reaches into its data"
-    .endif
+    // An error if the code reaches into the data.
+    .org _vdso_start + {clock}
     .balign 4096
     .option pop
     .popsection
