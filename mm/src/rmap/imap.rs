@@ -96,6 +96,12 @@ impl FileMapsGuard<'_> {
         Some(self.0.remove(at))
     }
 
+    /// What the link of the mapping that starts at `start` says: addresses and page number.
+    pub(crate) fn find(&self, core: &KArc<SpaceCore>, start: VirtAddr) -> Option<(VirtRange, u64)> {
+        let link = &self.0[self.position(key(core, start)).ok()?];
+        Some((link.range, link.pgoff))
+    }
+
     /// Gives the link of the mapping that starts at `start` another range and offset.
     pub(crate) fn resize(&mut self, core: &KArc<SpaceCore>, start: VirtAddr, range: VirtRange, pgoff: u64) {
         // The order cannot change: the mappings of one address space stay disjoint.

@@ -33,6 +33,11 @@ pub(crate) fn charge(pages: u64) -> Result<(), AllocError> {
     Ok(())
 }
 
+/// Promises `pages` again that are promised already and are about to be taken back elsewhere.
+pub(crate) fn recharge(pages: u64) {
+    crate::memory().committed.fetch_add(pages as i64, Relaxed);
+}
+
 /// Takes a promise of `pages` back.
 pub(crate) fn uncharge(pages: u64) {
     crate::memory().committed.fetch_sub(pages as i64, Relaxed);

@@ -26,6 +26,7 @@ mod remap;
 mod shared;
 mod sync;
 mod unmap;
+mod validate;
 
 pub use account::{commit_limit, committed_pages};
 pub use error::MmError;

@@ -90,7 +90,10 @@ impl Space {
                 };
                 addr = addr.max(vma.start());
                 let flags = vma.flags();
-                let access = if flags.contains(VmFlags::WRITE) && !flags.contains(VmFlags::SHARED) {
+                let access = if flags.contains(VmFlags::LOCKONFAULT) || flags.contains(VmFlags::PFNMAP) {
+                    addr = vma.end();
+                    continue;
+                } else if flags.contains(VmFlags::WRITE) && !flags.contains(VmFlags::SHARED) {
                     Some(Access::Write)
                 } else if flags.intersects(VmFlags::READ | VmFlags::WRITE) {
                     Some(Access::Read)

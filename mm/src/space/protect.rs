@@ -86,7 +86,14 @@ impl Space {
             }
         }
         let mut gather = Gather::new(&self.core.tables);
-        protect_range(&mut layout, &self.limits(), range, prot, &mut gather)
+        let mut copies_wanted = false;
+        let done = protect_range(&mut layout, &self.limits(), range, prot, &mut gather, &mut copies_wanted);
+        drop(gather);
+        drop(layout);
+        if copies_wanted {
+            self.populate(range);
+        }
+        done
     }
 }
 
@@ -97,6 +104,7 @@ fn protect_range(
     range: VirtRange,
     prot: u32,
     gather: &mut Gather<'_>,
+    copies_wanted: &mut bool,
 ) -> Result<(), MmError> {
     let mut at = range.start;
     while at < range.end {
@@ -106,7 +114,12 @@ fn protect_range(
         if !flags.may_have(flags.intersection(VmFlags::ACCESS)) {
             return Err(MmError::Access);
         }
+        let old = vma.flags();
         protect_vma(layout, limits, part, flags, gather)?;
+        // Locked memory that may be written from now on is not to fault for its copies later.
+        let locked_only =
+            old.intersection(VmFlags::WRITE | VmFlags::SHARED | VmFlags::LOCKED) == VmFlags::LOCKED;
+        *copies_wanted |= locked_only && flags.contains(VmFlags::WRITE);
         at = part.end;
     }
     Ok(())

@@ -1,13 +1,43 @@
+//! `msync` and `mincore` (Linux: `mm/msync.c`, `mm/mincore.c`).
+
+use core::ops::ControlFlow;
+
+use linux_raw_sys::general as abi;
+
 use super::{MmError, Space};
-use crate::addr::VirtAddr;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::paging::{Level, Slot, Visit};
+use crate::vma::{VmFlags, Vma};
 
 impl Space {
-    /// Writes what was changed through shared mappings to the files; `flags` is `MS_*` (`msync(2)`).
+    /// Writes what was changed through shared mappings to the files; `flags` is `MS_*` (`msync(2)`). What is
+    /// mapped of memory's own files is the file already.
     ///
     /// # Errors
     /// As the manual page says.
-    pub fn msync(&self, _addr: VirtAddr, _len: u64, _flags: u32) -> Result<(), MmError> {
-        unimplemented!()
+    pub fn msync(&self, addr: VirtAddr, len: u64, flags: u32) -> Result<(), MmError> {
+        let both = abi::MS_ASYNC | abi::MS_SYNC;
+        if flags & !(both | abi::MS_INVALIDATE) != 0 || !addr.is_page_aligned() || flags & both == both {
+            return Err(MmError::Invalid);
+        }
+        let len = len.checked_next_multiple_of(PAGE_SIZE as u64).unwrap_or(0);
+        let range = VirtRange::from_len(addr, len).ok_or(MmError::NoMemory)?;
+        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        let (mut at, mut holes) = (range.start, Ok(()));
+        while at < range.end {
+            let Some(vma) = layout.vmas.find(at) else { return Err(MmError::NoMemory) };
+            if at < vma.start() {
+                if flags == abi::MS_ASYNC || vma.start() >= range.end {
+                    return Err(MmError::NoMemory);
+                }
+                holes = Err(MmError::NoMemory);
+            }
+            if flags & abi::MS_INVALIDATE != 0 && vma.flags().contains(VmFlags::LOCKED) {
+                return Err(MmError::Busy);
+            }
+            at = vma.end();
+        }
+        holes
     }
 
     /// Says for each page from `addr` on whether it is in memory: one byte of `out` each, at most a page
@@ -15,7 +45,60 @@ impl Space {
     ///
     /// # Errors
     /// As the manual page says, but for the check of the user's vector.
-    pub fn mincore(&self, _addr: VirtAddr, _out: &mut [u8]) -> Result<(), MmError> {
-        unimplemented!()
+    pub fn mincore(&self, addr: VirtAddr, out: &mut [u8]) -> Result<(), MmError> {
+        if !addr.is_page_aligned() {
+            return Err(MmError::Invalid);
+        }
+        let len = (out.len() as u64) << PAGE_SHIFT;
+        let end = addr.checked_add(len).filter(|end| *end <= self.task_size()).ok_or(MmError::NoMemory)?;
+        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        let mut at = addr;
+        while at < end {
+            let Some(vma) = layout.vmas.lookup(at) else { return Err(MmError::NoMemory) };
+            let part = VirtRange::new(at, vma.end().min(end));
+            let first = ((at - addr) >> PAGE_SHIFT) as usize;
+            let out = &mut out[first..first + part.pages() as usize];
+            let mut present = Present { vma, start: part.start, out };
+            let _ = self.core.tables.visit_range(part, &mut present);
+            at = part.end;
+        }
+        Ok(())
+    }
+}
+
+/// Notes which pages are there.
+struct Present<'a> {
+    vma: &'a Vma,
+    start: VirtAddr,
+    out: &'a mut [u8],
+}
+
+impl Present<'_> {
+    fn fill(&mut self, range: VirtRange, mut value: impl FnMut(VirtAddr) -> bool) {
+        for page in 0..range.pages() {
+            let at = range.start + (page << PAGE_SHIFT);
+            if at >= self.start
+                && let Some(byte) = self.out.get_mut(((at - self.start) >> PAGE_SHIFT) as usize)
+            {
+                *byte = u8::from(value(at));
+            }
+        }
+    }
+}
+
+impl Visit for Present<'_> {
+    fn entry<L: Level>(&mut self, addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()> {
+        let present = slot.get().is_present();
+        self.fill(VirtRange::new(addr, addr + L::BYTES), |_| present);
+        ControlFlow::Continue(())
+    }
+
+    fn hole(&mut self, range: VirtRange) -> ControlFlow<()> {
+        let vma = self.vma;
+        match vma.mapping() {
+            Some(mapping) => self.fill(range, |at| mapping.find_uptodate(vma.page_index(at)).is_some()),
+            None => self.fill(range, |_| false),
+        }
+        ControlFlow::Continue(())
     }
 }

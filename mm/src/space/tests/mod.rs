@@ -1,6 +1,9 @@
 //! Address spaces on the host: a machine with an MMU of a few lines that walks the real tables.
 
 mod basic;
+mod family;
+mod model;
+mod shortage;
 
 use std::fmt;
 use std::vec::Vec;

@@ -1,0 +1,200 @@
+//! Errnos and effects of `mmap` and its family, call by call.
+
+use super::*;
+use crate::space::STACK_GUARD_GAP;
+
+const A: u64 = 0x10_0000;
+
+#[test]
+fn mmap_refuses_what_linux_refuses() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let (_, read_only) = new_file(&[1; PAGE_SIZE], false);
+    let (_, file) = new_file(&[1; PAGE_SIZE], true);
+    assert_eq!(map(&space, 0, 0, RW, PRIVATE), Err(MmError::Invalid));
+    assert_eq!(map(&space, A + 1, 1, RW, PRIVATE | FIXED), Err(MmError::Invalid));
+    assert_eq!(
+        map(&space, 0, 1, RW, abi::MAP_ANONYMOUS),
+        Err(MmError::Invalid),
+        "neither shared nor private"
+    );
+    assert_eq!(map(&space, 0, 1, RW, abi::MAP_SHARED_VALIDATE | abi::MAP_ANONYMOUS), Err(MmError::Invalid));
+    assert_eq!(map(&space, 0, 1 << 36, RW, PRIVATE), Err(MmError::NoMemory));
+    assert_eq!(map(&space, 0, u64::MAX / PAGE, RW, PRIVATE), Err(MmError::NoMemory));
+    assert_eq!(map(&space, 0, 1, RW, PRIVATE | abi::MAP_HUGETLB), Err(MmError::NoMemory));
+    assert_eq!(map(&space, 4096, 1, RW, PRIVATE | FIXED), Err(MmError::Permission));
+    assert_eq!(map(&space, 4096, 1, RW, PRIVATE), Ok(at(65536)), "a hint is raised");
+    assert_eq!(map_file(&space, &read_only, 0, 1, RW, abi::MAP_SHARED, 0), Err(MmError::Access));
+    assert!(map_file(&space, &read_only, 0, 1, RW, abi::MAP_PRIVATE, 0).is_ok());
+    let shared = map_file(&space, &read_only, 0, 1, abi::PROT_READ, abi::MAP_SHARED, 0).unwrap();
+    assert_eq!(space.mprotect(shared, PAGE, RW), Err(MmError::Access));
+    assert_eq!(map_file(&space, &file, 0, 1, RW, abi::MAP_SHARED, 1), Err(MmError::Invalid));
+    let unknown = abi::MAP_SHARED_VALIDATE | abi::MAP_SYNC;
+    assert_eq!(map_file(&space, &file, 0, 1, RW, unknown, 0), Err(MmError::NotSupported));
+    assert!(map_file(&space, &file, 0, 1, RW, abi::MAP_SHARED | abi::MAP_SYNC, 0).is_ok(), "ignored");
+    let last = (i64::MAX as u64) & !(PAGE - 1);
+    assert_eq!(map_file(&space, &file, 0, 2, RW, abi::MAP_SHARED, last), Err(MmError::Overflow));
+    assert_eq!(
+        map_file(&space, &file, 0, 1, RW, abi::MAP_PRIVATE | abi::MAP_GROWSDOWN, 0),
+        Err(MmError::Invalid)
+    );
+    map(&space, A, 2, RW, PRIVATE | FIXED).unwrap();
+    let no_replace = PRIVATE | abi::MAP_FIXED_NOREPLACE;
+    assert_eq!(map(&space, A + PAGE, 2, RW, no_replace), Err(MmError::Exists));
+    assert_eq!(map(&space, A + 2 * PAGE, 2, RW, no_replace), Ok(at(A + 2 * PAGE)));
+}
+
+#[test]
+fn limits_hold() {
+    let _machine = Machine::new();
+    let space = new_space();
+    space.set_limits(Limits {
+        address_space: 8 * PAGE,
+        data: 4 * PAGE,
+        memlock: 2 * PAGE,
+        ..Limits::default()
+    });
+    assert_eq!(map(&space, 0, 9, abi::PROT_READ, PRIVATE), Err(MmError::NoMemory));
+    assert_eq!(map(&space, 0, 5, RW, PRIVATE), Err(MmError::NoMemory));
+    let addr = map(&space, 0, 4, RW, PRIVATE).unwrap();
+    assert_eq!(space.mlock(addr, 3 * PAGE, 0), Err(MmError::NoMemory));
+    space.mlock(addr, 2 * PAGE, 0).unwrap();
+    space.mlock(addr, PAGE, 0).unwrap();
+    assert_eq!((space.stat().locked_vm, space.stat().rss.anon), (2, 2));
+    assert_eq!(map(&space, 0, 1, abi::PROT_READ, PRIVATE | abi::MAP_LOCKED), Err(MmError::Again));
+    space.set_limits(Limits { memlock: 0, ..Limits::default() });
+    assert_eq!(space.mlock(addr, PAGE, 0), Err(MmError::Permission));
+    space.munlock(addr, 4 * PAGE).unwrap();
+    assert_eq!(space.stat().locked_vm, 0);
+}
+
+#[test]
+fn placement_is_top_down_and_aligned_for_huge_pages() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let base = space.stat().mmap_base;
+    assert_eq!(base, TASK_SIZE - (128 << 20), "8 MiB of stack and its gap are less than the least gap");
+    let a = map(&space, 0, 1, RW, PRIVATE).unwrap();
+    let b = map(&space, 0, 2, RW, PRIVATE).unwrap();
+    assert_eq!((a, b), (base - PAGE, base - 3 * PAGE));
+    assert_eq!(maps(&space).len(), 1, "neighbours become one");
+    let huge = map(&space, 0, 512, RW, PRIVATE).unwrap();
+    assert!(huge.is_aligned(2 << 20));
+    let stack = map(&space, A + (4 << 20), 1, RW, PRIVATE | FIXED | abi::MAP_GROWSDOWN).unwrap();
+    let below = stack.get() - STACK_GUARD_GAP;
+    assert_ne!(map(&space, below, 1, RW, PRIVATE), Ok(at(below)), "a hint in a guard gap");
+    assert_eq!(map(&space, below - PAGE, 1, RW, PRIVATE), Ok(at(below - PAGE)));
+}
+
+#[test]
+fn as_many_mappings_as_linux_allows() {
+    let _machine = Machine::new();
+    let space = new_space();
+    for page in 0..crate::space::MAX_MAP_COUNT as u64 + 1 {
+        map(&space, A + 2 * page * PAGE, 1, abi::PROT_READ, PRIVATE | FIXED | abi::MAP_NORESERVE).unwrap();
+    }
+    assert_eq!(map(&space, 0, 1, RW, PRIVATE), Err(MmError::NoMemory));
+    assert_eq!(space.mprotect(at(A), PAGE, RW), Ok(()), "no more mappings than before");
+}
+
+#[test]
+fn mremap_moves_pages_and_refuses_nonsense() {
+    let _machine = Machine::new();
+    let space = new_space();
+    map(&space, A, 4, RW, PRIVATE | FIXED).unwrap();
+    for page in 0..4 {
+        store(&space, at(A + page * PAGE), page as u8 + 1).unwrap();
+    }
+    let may_move = abi::MREMAP_MAYMOVE;
+    let zero = at(0);
+    assert_eq!(space.mremap(at(A), PAGE, 0, may_move, zero), Err(MmError::Invalid));
+    assert_eq!(space.mremap(at(A + 1), PAGE, PAGE, may_move, zero), Err(MmError::Invalid));
+    assert_eq!(space.mremap(at(A), PAGE, PAGE, abi::MREMAP_FIXED, zero), Err(MmError::Invalid));
+    assert_eq!(
+        space.mremap(at(A), 0, PAGE, may_move, zero),
+        Err(MmError::Invalid),
+        "private memory is not doubled"
+    );
+    assert_eq!(space.mremap(at(A + 4 * PAGE), PAGE, PAGE, may_move, zero), Err(MmError::Fault));
+    assert_eq!(space.mremap(at(A), 5 * PAGE, 6 * PAGE, may_move, zero), Err(MmError::Fault));
+    map(&space, A + 4 * PAGE, 1, abi::PROT_READ, PRIVATE | FIXED).unwrap();
+    assert_eq!(space.mremap(at(A), 4 * PAGE, 5 * PAGE, 0, zero), Err(MmError::NoMemory));
+    let moved = space.mremap(at(A), 4 * PAGE, 5 * PAGE, may_move, zero).unwrap();
+    assert_eq!(load(&space, moved + 3 * PAGE), Ok(4));
+    assert_eq!(load(&space, moved + 4 * PAGE), Ok(0));
+    assert_eq!(load(&space, at(A)), Err(maperr(at(A))));
+    let shrunk = space.mremap(moved, 5 * PAGE, PAGE, 0, zero);
+    assert_eq!(shrunk, Ok(moved));
+    assert_eq!(space.stat().total_vm, 2);
+    let shared = map(&space, 0, 1, RW, SHARED).unwrap();
+    store(&space, shared, 7).unwrap();
+    let double = space.mremap(shared, 0, PAGE, may_move, zero).unwrap();
+    assert_ne!(double, shared);
+    assert_eq!(load(&space, double), Ok(7));
+    space.validate();
+}
+
+#[test]
+fn advice_has_its_effect() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let (mapping, file) = new_file(&[3; 4 * PAGE_SIZE], true);
+    let private = map(&space, 0, 4, RW, PRIVATE).unwrap();
+    let shared = map_file(&space, &file, 0, 4, RW, abi::MAP_SHARED, 0).unwrap();
+    let length = 4 * PAGE;
+    space.madvise(private, length, abi::MADV_POPULATE_WRITE).unwrap();
+    assert_eq!(space.stat().rss.anon, 4);
+    store(&space, private, 5).unwrap();
+    space.madvise(private, length, abi::MADV_DONTNEED).unwrap();
+    assert_eq!((load(&space, private), space.stat().rss.anon), (Ok(0), 0));
+    assert_eq!(space.madvise(private, length, 9999), Err(MmError::Invalid));
+    assert_eq!(space.madvise(private + 1, length, abi::MADV_NORMAL), Err(MmError::Invalid));
+    assert_eq!(space.madvise(shared, length, abi::MADV_FREE), Err(MmError::Invalid));
+    assert_eq!(space.madvise(shared, length, abi::MADV_WIPEONFORK), Err(MmError::Invalid));
+    assert_eq!(space.madvise(private, length, abi::MADV_REMOVE), Err(MmError::Invalid));
+    space.madvise(shared, 2 * PAGE, abi::MADV_REMOVE).unwrap();
+    assert_eq!((load(&space, shared), load(&space, shared + 2 * PAGE)), (Ok(0), Ok(3)));
+    assert_eq!(mapping.size(), length);
+    space.mlock(private, PAGE, 0).unwrap();
+    assert_eq!(space.madvise(private, length, abi::MADV_DONTNEED), Err(MmError::Invalid));
+    space.madvise(private, PAGE, abi::MADV_DONTNEED_LOCKED).unwrap();
+    assert_eq!(space.msync(private, PAGE, abi::MS_INVALIDATE), Err(MmError::Busy));
+    assert_eq!(space.msync(private, PAGE, abi::MS_SYNC | abi::MS_ASYNC), Err(MmError::Invalid));
+    assert_eq!(space.msync(at(A), PAGE, abi::MS_SYNC), Err(MmError::NoMemory));
+    let read_only = map(&space, 0, 1, abi::PROT_READ, PRIVATE).unwrap();
+    assert_eq!(space.madvise(read_only, PAGE, abi::MADV_POPULATE_WRITE), Err(MmError::Invalid));
+    space.validate();
+}
+
+#[test]
+fn mincore_sees_the_cache() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let (mapping, file) = new_file(&[3; PAGE_SIZE], true);
+    mapping.set_size(3 * PAGE).unwrap();
+    let addr = map_file(&space, &file, A, 3, RW, abi::MAP_PRIVATE | FIXED, 0).unwrap();
+    map(&space, A + 3 * PAGE, 2, RW, PRIVATE | FIXED).unwrap();
+    store(&space, at(A + 4 * PAGE), 1).unwrap();
+    let mut seen = [9; 5];
+    space.mincore(addr, &mut seen).unwrap();
+    assert_eq!(seen, [1, 0, 0, 0, 1]);
+    assert_eq!(space.mincore(addr, &mut [0; 6]), Err(MmError::NoMemory));
+}
+
+#[test]
+fn the_kernel_writes_where_the_program_may_not() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let (mapping, file) = new_file(&[3; PAGE_SIZE], true);
+    let addr = map_file(&space, &file, 0, 1, abi::PROT_READ, abi::MAP_PRIVATE, 0).unwrap();
+    assert_eq!(load(&space, addr), Ok(3));
+    space.write_memory(addr + 1, &[8, 9]).unwrap();
+    let mut bytes = [0; 4];
+    space.read_memory(addr, &mut bytes).unwrap();
+    assert_eq!(bytes, [3, 8, 9, 3]);
+    mapping.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [3; 4], "a copy, not the file");
+    assert_eq!(store(&space, addr, 1), Err(accerr(addr)));
+    assert_eq!(space.write_memory(at(A), &[1]), Err(MmError::Fault));
+    space.validate();
+}
