@@ -27,6 +27,8 @@ pub struct Hart {
     pub(crate) active_space: ActiveSpace,
     /// Nanoseconds in user mode, in the kernel, and idle.
     pub(crate) times: [AtomicU64; 3],
+    /// Switches from one thread to another, for /proc/stat.
+    pub(crate) switches: AtomicU64,
     /// Interrupts served, for /proc/stat.
     pub(crate) interrupts: AtomicU64,
 }
@@ -43,6 +45,7 @@ impl Hart {
             idle: AtomicPtr::new(core::ptr::null_mut()),
             active_space: ActiveSpace::new(),
             times: [const { AtomicU64::new(0) }; 3],
+            switches: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
         }
     }
@@ -81,6 +84,11 @@ impl Hart {
     pub fn times(&self) -> (u64, u64, u64) {
         let [user, system, idle] = &self.times;
         (user.load(Relaxed), system.load(Relaxed), idle.load(Relaxed))
+    }
+
+    /// Switches from one thread to another since boot.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Relaxed)
     }
 
     /// Interrupts served since boot.

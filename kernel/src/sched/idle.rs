@@ -2,11 +2,15 @@
 
 use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
 
+use arrayvec::ArrayVec;
 use rux_machine::{AtomicHartMask, Hot, HotExt, Hw};
 
 use super::{allowed, need_resched, switch_away};
-use crate::hart;
 use crate::task::Task;
+use crate::{hart, ipi};
+
+/// How many threads of a queue are looked at for one that may be moved.
+const CANDIDATES: usize = 4;
 
 /// Harts that wait for work.
 static IDLE: AtomicHartMask = AtomicHartMask::new();
@@ -22,6 +26,16 @@ pub(super) fn choose(task: &Task, last: usize) -> usize {
         .next()
         .or_else(|| allowed.iter().min_by_key(|&hart| hart::hart(hart).queue.waiting()))
         .unwrap_or(last)
+}
+
+/// At a busy hart's tick: if threads wait here, an idle hart is told to look for work (Linux: `kick_ilb`). One that
+/// found nothing to move when it became idle looks again.
+pub(super) fn kick_idle(here: usize) {
+    if hart::hart(here).queue.waiting() != 0
+        && let Some(idle) = IDLE.load().without(here).iter().next()
+    {
+        ipi::send_reschedule(idle);
+    }
 }
 
 /// The idle thread: runs what comes, takes from others, waits for interrupts. Interrupts are on.
@@ -54,14 +68,24 @@ fn steal() -> bool {
     let Some((_, from)) = busiest else { return false };
     let queue = &hart::hart(from).queue;
     let mut queued = queue.lock();
-    let Some(task) = queued.pop() else { return false };
-    // SAFETY: a thread that was queued is alive.
-    let task = unsafe { task.as_ref() };
-    // One that is about to leave its hart still uses its stack.
-    if task.sched.on_hart.load(Acquire) || !allowed(task).contains(here) {
-        queued.push(task);
-        return false;
+    let mut passed_by: ArrayVec<&Task, CANDIDATES> = ArrayVec::new();
+    let mut found = None;
+    while !passed_by.is_full()
+        && let Some(task) = queued.pop()
+    {
+        // SAFETY: a thread that was queued is alive.
+        let task = unsafe { task.as_ref() };
+        // One that is about to leave its hart still uses its stack.
+        if !task.sched.on_hart.load(Acquire) && allowed(task).contains(here) {
+            found = Some(task);
+            break;
+        }
+        passed_by.push(task);
     }
+    for task in passed_by {
+        queued.push(task);
+    }
+    let Some(task) = found else { return false };
     let floor = queue.floor();
     task.info().hart.store(here as u32, Relaxed);
     drop(queued);

@@ -97,6 +97,8 @@ fn switch_away(keep: bool) {
     if ptr::eq(prev, next) {
         return;
     }
+    hart.switches.store(hart.switches.load(Relaxed) + 1, Relaxed);
+    prev.count_switch(keep);
     next.sched.on_hart.store(true, Relaxed);
     fpu::switch(prev, next);
     next.activate_space(hart);
@@ -175,6 +177,7 @@ pub(crate) fn tick(user: bool) {
         return;
     }
     time::set_tick(now + SLICE);
+    idle::kick_idle(hart.index());
     let first = hart.queue.lock().first_key();
     if first.is_some_and(|first| first <= task.sched.runtime_weighted.load(Relaxed)) {
         task.info().need_resched.store(1, Relaxed);

@@ -92,6 +92,7 @@ pub(crate) struct SchedEntity {
     affinity: AtomicU64,
     user_ns: AtomicU64,
     system_ns: AtomicU64,
+    switches: [AtomicU64; 2],
 }
 
 /// A thread. Lives in a `KArc`; `tp` points to it while it runs in the kernel, since `info` is first.
@@ -142,6 +143,7 @@ impl Task {
                 affinity: AtomicU64::new(u64::MAX),
                 user_ns: AtomicU64::new(0),
                 system_ns: AtomicU64::new(0),
+                switches: [const { AtomicU64::new(0) }; 2],
             },
             stack: UnsafeCell::new(None),
             fp: UnsafeCell::new(FpState::ZERO),

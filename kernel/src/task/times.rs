@@ -31,6 +31,18 @@ impl Task {
         (self.sched.user_ns.load(Relaxed), self.sched.system_ns.load(Relaxed))
     }
 
+    /// Counts that the thread left its hart: pre-empted, if `kept` runnable, or to sleep.
+    pub(crate) fn count_switch(&self, kept: bool) {
+        let count = &self.sched.switches[usize::from(kept)];
+        count.store(count.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// How often it went to sleep, and how often it was pre-empted (`voluntary_ctxt_switches`,
+    /// `nonvoluntary_ctxt_switches`).
+    pub fn switches(&self) -> (u64, u64) {
+        (self.sched.switches[0].load(Relaxed), self.sched.switches[1].load(Relaxed))
+    }
+
     /// The nice value, -20 to 19.
     pub fn nice(&self) -> i32 {
         self.sched.nice.load(Relaxed)
