@@ -9,6 +9,7 @@ use rux_mm::slab::KArc;
 
 use super::dentry::Dentry;
 use super::inode::{Attributes, Inode, New, RenameEnd};
+use super::limit;
 use super::mount::Path;
 use super::namei::{Caller, Last, Lookup, Walk};
 use super::types::{Access, Dev, FileKind, MAX_FILE_SIZE, PATH_MAX, S_ISGID, S_ISUID, Timestamp};
@@ -427,6 +428,7 @@ pub fn truncate_inode(inode: &Inode, size: u64, cred: &Cred) -> Result<()> {
         return Err(Errno::EFBIG);
     }
     let _contents = inode.rwsem.write();
+    limit::check_size(size, inode.ops().size())?;
     if let Some(seals) = inode.ops().seals() {
         seals.may_resize(inode.ops().size(), size)?;
     }

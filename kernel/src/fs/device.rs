@@ -137,15 +137,15 @@ impl FileOps for RandomDevice {
     }
 
     fn ioctl(&self, _file: &File, request: u32, arg: usize) -> Result<usize> {
-        let privileged = || current::cred().require(Caps::SYS_ADMIN);
+        let privileged = || current::cred()?.require(Caps::SYS_ADMIN);
         match request {
             random_ioctl::RNDGETENTCNT => {
-                uaccess::write_user(VirtAddr::new(arg as u64), 256i32).map_err(|_| Errno::EFAULT)?;
+                uaccess::write_user(VirtAddr::new(arg as u64), 256i32)?;
                 Ok(0)
             }
             random_ioctl::RNDADDTOENTCNT | random_ioctl::RNDADDENTROPY => {
                 privileged()?;
-                let bits: i32 = uaccess::read_user(VirtAddr::new(arg as u64)).map_err(|_| Errno::EFAULT)?;
+                let bits: i32 = uaccess::read_user(VirtAddr::new(arg as u64))?;
                 if bits < 0 { Err(Errno::EINVAL) } else { Ok(0) }
             }
             random_ioctl::RNDZAPENTCNT | random_ioctl::RNDCLEARPOOL | random_ioctl::RNDRESEEDCRNG => {

@@ -12,6 +12,7 @@ use rux_mm::slab::{KArc, KBox};
 use rux_mm::sync::{Mutex, Rank};
 use rux_mm::vma::{FileMemory, VmFile};
 
+use super::epoll::Memberships;
 use super::inode::{DirEntry, Inode};
 use super::iobuf::IoBuf;
 use super::mount::{MountFlags, Path};
@@ -72,7 +73,7 @@ pub trait FileOps: Send + Sync {
     }
 
     /// Events that are there now; `table` learns where to wait for others.
-    fn poll(&self, _file: &File, _table: &mut PollTable) -> Events {
+    fn poll(&self, _file: &File, _table: &mut PollTable<'_>) -> Events {
         Events::IN | Events::OUT | Events::RDNORM | Events::WRNORM
     }
 
@@ -118,6 +119,8 @@ pub struct File {
     pub owner: AtomicI32,
     /// Who opened it.
     pub cred: KArc<Cred>,
+    /// The epolls that it is in.
+    pub epolls: Memberships,
     /// The file runs as a program: it cannot be written as long as it is open here.
     executing: bool,
     /// The inode counts this file as a writer.
@@ -137,7 +140,7 @@ pub enum Purpose {
 struct PathOnly;
 
 impl FileOps for PathOnly {
-    fn poll(&self, _file: &File, _table: &mut PollTable) -> Events {
+    fn poll(&self, _file: &File, _table: &mut PollTable<'_>) -> Events {
         Events::NVAL
     }
 
@@ -221,6 +224,7 @@ impl File {
             pos: Mutex::new(Rank::FilePosition, 0),
             owner: AtomicI32::new(0),
             cred,
+            epolls: Memberships::new(),
             executing: false,
             counted_writer: false,
             ops,
@@ -348,6 +352,17 @@ impl File {
         self.ops.write(self, buf, &mut { pos })
     }
 
+    /// Whether it can be read, or written, at a position of the caller's choice.
+    ///
+    /// # Errors
+    /// `ESPIPE`, then `EBADF`.
+    pub fn check_positioned(&self, write: bool) -> Result<()> {
+        if self.ops.seek() == Seek::Stream {
+            return Err(Errno::ESPIPE);
+        }
+        if if write { self.can_write() } else { self.can_read() } { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
     /// Reads all of `buffer` from `pos` on for the kernel's own use; less at the end of the file. The
     /// file need not be open for reading: execve asks for execution only.
     ///
@@ -415,6 +430,8 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        let key: *const Self = self;
+        self.epolls.leave_all(key);
         let inode = self.path.inode();
         inode.locks.release_file(self.key());
         if self.counted_writer {

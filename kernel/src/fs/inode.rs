@@ -223,6 +223,11 @@ pub trait InodeOps: Send + Sync {
         0
     }
 
+    /// The unit in which it is best read and written (`st_blksize`).
+    fn block_size(&self) -> usize {
+        rux_mm::addr::PAGE_SIZE
+    }
+
     /// What it takes of its file system, in units of 512 bytes.
     fn blocks(&self) -> u64 {
         0
@@ -285,6 +290,11 @@ impl Inode {
     #[inline]
     pub fn ops(&self) -> &dyn InodeOps {
         &*self.ops
+    }
+
+    /// The unit in which it is best read and written (`st_blksize`).
+    pub fn block_size(&self) -> usize {
+        self.ops.block_size()
     }
 
     /// Whether it is a directory.

@@ -19,6 +19,10 @@ pub mod context;
 pub mod current;
 pub mod dentry;
 pub mod device;
+pub mod devtmpfs;
+pub mod epoll;
+pub mod eventfd;
+pub mod fcntl;
 pub mod file;
 pub mod initramfs;
 pub mod inode;
@@ -27,15 +31,19 @@ pub mod limit;
 pub mod locks;
 pub mod memfd;
 pub mod mount;
+pub mod mounting;
 pub mod namei;
 pub mod open;
 pub mod pipe;
 pub mod poll;
+pub mod procfs;
+pub mod stat;
 pub mod superblock;
 pub mod table;
 pub mod tmpfs;
 pub mod tty;
 pub mod types;
+pub mod user;
 
 pub use context::FsContext;
 pub use file::File;
@@ -44,12 +52,25 @@ pub use table::FileTable;
 
 use crate::errno::Result;
 
-/// Brings the tree up: the root with what is in `initrd` (a cpio archive, or nothing), /dev, /proc,
-/// /dev/shm and /tmp. Once, in a kernel thread, before the first process. The archive's memory is not
-/// needed any more afterwards.
+/// Brings the tree up: the root with what the boot loader's archive has, /dev, /proc, /dev/shm and
+/// /tmp; and the terminal. Once, in a kernel thread, before the first process. The archive's memory goes
+/// to the allocator.
 ///
 /// # Errors
 /// No memory for it.
-pub fn init(initrd: &[u8]) -> Result<()> {
-    initramfs::mount_root(initrd)
+pub fn init() -> Result<()> {
+    let initrd = crate::dt::platform().initrd.filter(|initrd| !initrd.is_empty());
+    match initrd {
+        None => initramfs::mount_root(&[])?,
+        Some(initrd) => {
+            let start = initrd.start;
+            // SAFETY: the boot loader put that many bytes there, reserved since and changed by nobody.
+            let archive = unsafe { core::slice::from_raw_parts(start.as_ptr(), initrd.len() as usize) };
+            initramfs::mount_root(archive)?;
+            // SAFETY: reserved at boot, and not used any more: the tree has copies of what it needs.
+            unsafe { rux_mm::memory().free_reserved(start, initrd.len()) };
+        }
+    }
+    table::set_max_files(rux_mm::page_alloc::total_pages());
+    tty::init()
 }

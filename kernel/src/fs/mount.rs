@@ -126,7 +126,12 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if self.sb.mounts.fetch_sub(1, Relaxed) == 1 {
-            tear_down(&self.root);
+            // What is mounted may be a part of the file system.
+            let mut root = self.root.clone();
+            while let Some(above) = root.parent() {
+                root = above;
+            }
+            tear_down(&root);
         }
     }
 }

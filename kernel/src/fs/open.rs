@@ -29,7 +29,10 @@ impl How {
     }
 
     /// Flags that do not go together, put right or refused (Linux: `build_open_flags`).
-    fn normalized(mut self) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn normalized(mut self) -> Result<Self> {
         if self.flags & O_TMPFILE_REST != 0 {
             if self.flags & O_TMPFILE != O_TMPFILE || self.flags & O_CREAT != 0 || self.flags & O_ACCMODE == 0
             {

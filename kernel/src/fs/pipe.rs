@@ -4,6 +4,8 @@
 //! into the last page's rest or into a new slot whole: so it is atomic. Who waits is woken when the pipe
 //! stops being empty, or full.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use rux_mm::addr::{Order, PAGE_SIZE};
 use rux_mm::gfp::Gfp;
 use rux_mm::page_alloc::{PageBlock, alloc_pages};
@@ -66,6 +68,8 @@ pub struct Pipe {
     readable: WaitPoint,
     writable: WaitPoint,
     opened: WaitPoint,
+    /// Somebody polls: every read and write is an event then, for edge-triggered epolls.
+    polled: AtomicBool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -124,6 +128,7 @@ impl Pipe {
             readable: WaitPoint::new(),
             writable: WaitPoint::new(),
             opened: WaitPoint::new(),
+            polled: AtomicBool::new(false),
         };
         Ok(KArc::new(pipe, Gfp::KERNEL)?)
     }
@@ -217,7 +222,7 @@ impl Pipe {
                 break Err(Errno::ERESTARTSYS);
             }
         };
-        let wake = was_full && !state.is_full();
+        let wake = (was_full || self.polled.load(Relaxed)) && !state.is_full();
         self.unlock(state);
         if wake {
             self.writable.wake();
@@ -308,7 +313,7 @@ impl Pipe {
                 break Err(Errno::ERESTARTSYS);
             }
         };
-        let wake = was_empty && state.used > 0;
+        let wake = (was_empty || self.polled.load(Relaxed)) && state.used > 0;
         self.unlock(state);
         if wake {
             self.readable.wake();
@@ -398,6 +403,7 @@ impl FileOps for PipeEnd {
 
     fn poll(&self, _file: &File, table: &mut PollTable<'_>) -> Events {
         let mut events = Events::empty();
+        self.pipe.polled.store(true, Relaxed);
         if self.reads {
             table.watch(&self.pipe.readable);
         }
@@ -433,7 +439,7 @@ impl FileOps for PipeEnd {
         match request {
             FIONREAD => {
                 let addr = rux_mm::addr::VirtAddr::new(arg as u64);
-                uaccess::write_user(addr, self.pipe.pending() as i32).map_err(|_| Errno::EFAULT)?;
+                uaccess::write_user(addr, self.pipe.pending() as i32)?;
                 Ok(0)
             }
             _ => Err(Errno::ENOTTY),

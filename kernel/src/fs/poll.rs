@@ -4,8 +4,11 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rux_mm::error::AllocError;
+use rux_mm::gfp::Gfp;
+use rux_mm::slab::{KArc, KVec};
 
-use crate::wait::{Interrupted, PollWait, WaitQueue};
+use super::file::File;
+use crate::wait::{Interrupted, PollWait, WaitError, WaitQueue};
 
 bitflags::bitflags! {
     /// What a file is ready for; the values are poll(2)'s and epoll's.
@@ -83,42 +86,82 @@ impl Default for WaitPoint {
     }
 }
 
+/// A thread that polls: its places on the queues, and the files that it must hold meanwhile.
+pub struct Poller {
+    // Before the files, so that the places are given up before the queues may go.
+    wait: PollWait,
+    held: KVec<KArc<File>>,
+}
+
+impl Poller {
+    /// On no queue yet.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new() -> Result<Self, AllocError> {
+        Ok(Self { wait: PollWait::new()?, held: KVec::new() })
+    }
+
+    /// Sleeps until one of the files has something new, or the deadline.
+    ///
+    /// # Errors
+    /// A signal came, or the deadline passed.
+    pub fn sleep(&mut self, deadline: Option<u64>) -> Result<(), WaitError> {
+        self.wait.sleep(deadline)
+    }
+}
+
 /// What a poll learns from the files: where to wait.
 pub struct PollTable<'a> {
     /// `None`: only a look, no wait.
-    wait: Option<&'a mut PollWait>,
+    poller: Option<&'a mut Poller>,
     /// Sum of the wake-ups so far of the points that the files named.
     pub wakes: u64,
     failed: bool,
 }
 
 impl<'a> PollTable<'a> {
-    /// A table that collects wait points in `wait`.
-    pub fn new(wait: &'a mut PollWait) -> Self {
-        Self { wait: Some(wait), wakes: 0, failed: false }
+    /// A table that puts the thread on the queues of the files.
+    pub fn new(poller: &'a mut Poller) -> Self {
+        Self { poller: Some(poller), wakes: 0, failed: false }
     }
 
     /// A table that only looks.
     pub fn look() -> PollTable<'static> {
-        PollTable { wait: None, wakes: 0, failed: false }
+        PollTable { poller: None, wakes: 0, failed: false }
+    }
+
+    /// Asks `file` what it is ready for; it is held until the poll is over.
+    pub fn ask(&mut self, file: &KArc<File>) -> Events {
+        if let Some(poller) = &mut self.poller {
+            self.failed |= poller.held.push(file.clone(), Gfp::KERNEL).is_err();
+        }
+        if self.failed {
+            // Without a place on its queue nobody may sleep for it: the caller sees the failure.
+            return Events::empty();
+        }
+        file.ops().poll(file, self)
     }
 
     /// The file can be waited for at `point`, which is a part of the file.
     pub fn watch(&mut self, point: &WaitPoint) {
         self.wakes = self.wakes.wrapping_add(point.wakes.load(Relaxed));
-        if let Some(wait) = &mut self.wait {
-            // SAFETY: the point is a part of a file that whoever polls holds, until after `wait` is gone:
-            // that is what `poll_file` asks of its callers.
-            self.failed |= unsafe { wait.join(&point.queue) }.is_err();
+        if let Some(poller) = &mut self.poller {
+            // SAFETY: the point is a part of a file that `ask` holds, in the very poller, until the
+            // places on the queues are gone.
+            self.failed |= unsafe { poller.wait.join(&point.queue) }.is_err();
         }
     }
 
-    /// The files are ready enough: the rest need not be waited for.
+    /// Enough is ready: the rest need not be waited for.
     pub fn stop_waiting(&mut self) {
-        self.wait = None;
+        self.poller = None;
     }
 
     /// Whether all points could be noted.
+    ///
+    /// # Errors
+    /// No memory.
     pub fn result(&self) -> Result<(), AllocError> {
         if self.failed { Err(AllocError) } else { Ok(()) }
     }

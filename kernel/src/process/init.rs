@@ -14,7 +14,7 @@ use crate::fs::{self, Caller, FileTable, FsContext};
 use crate::signal::{Actions, SigSet, Signal, ThreadSignals};
 use crate::task::Task;
 use crate::trap::TrapFrame;
-use crate::{cmdline, dt, vdso};
+use crate::{cmdline, vdso};
 
 /// What runs when `rux.init` names nothing else.
 const INIT: &str = "/sbin/init";
@@ -24,25 +24,13 @@ const ENVIRONMENT: &[&[u8]] = &[b"HOME=/", b"TERM=linux"];
 /// Starts PID 1. Called once, in a kernel thread, when everything else is up.
 pub fn start_init() {
     count::init(rux_mm::page_alloc::total_pages() * rux_mm::addr::PAGE_SIZE as u64);
-    if let Err(error) = mount_root() {
+    if let Err(error) = fs::init() {
         panic!("cannot make the root file system: {error}");
     }
     let path = cmdline::value("rux.init").unwrap_or(INIT);
     if let Err(error) = vdso::init().map_err(Errno::from).and_then(|()| start(path)) {
         panic!("cannot start {path}: {error}");
     }
-}
-
-/// Makes the root of the archive that the boot loader left in memory.
-fn mount_root() -> Result<()> {
-    let archive = match dt::platform().initrd {
-        // SAFETY: the range is RAM that is kept from the allocator, mapped as all RAM is, and nobody writes to it.
-        Some(range) => unsafe {
-            core::slice::from_raw_parts(range.start.as_ptr(), (range.end - range.start) as usize)
-        },
-        None => &[],
-    };
-    fs::init(archive)
 }
 
 fn start(path: &str) -> Result<()> {

@@ -7,9 +7,12 @@
 //! Files, places and waiting for files are in `file`, `fs` and `poll`; the rest is by subject.
 
 pub mod cred;
+pub mod file;
+pub mod fs;
 pub mod limits;
 pub mod misc;
 pub mod mm;
+pub mod poll;
 pub mod process;
 pub mod sched;
 pub mod signal;
@@ -90,9 +93,12 @@ static TABLE: [Call; NUMBERS] = table();
 const fn table() -> [Call; NUMBERS] {
     let groups: &[&[(u32, Handler)]] = &[
         cred::HANDLERS,
+        file::HANDLERS,
+        fs::HANDLERS,
         limits::HANDLERS,
         misc::HANDLERS,
         mm::HANDLERS,
+        poll::HANDLERS,
         process::HANDLERS,
         sched::HANDLERS,
         signal::HANDLERS,
