@@ -22,6 +22,8 @@ pub(crate) enum Source {
     Terminal,
     /// A stream of the host: sent, quoted for the line discipline, once the program runs; then end of file.
     Stream(Box<dyn Read + Send>),
+    /// Pairs of what to wait for in the program's output, and what to type then.
+    Dialog(Vec<(&'static str, &'static str)>),
 }
 
 /// How a boot ended.
@@ -67,9 +69,10 @@ pub(crate) fn boot(
 
     let mut filter = Filter::default();
     // Held until the program starts: before, a reset of the serial line would lose bytes.
-    let mut waiting = match (source, stdin) {
-        (Source::Stream(stream), Some(stdin)) => Some((stream, stdin)),
-        _ => None,
+    let (mut waiting, mut dialog) = match (source, stdin) {
+        (Source::Stream(stream), Some(stdin)) => (Some((stream, stdin)), None),
+        (Source::Dialog(lines), Some(stdin)) => (None, Some(Dialog::new(lines, stdin))),
+        _ => (None, None),
     };
     let timed_out = loop {
         let chunk = match deadline {
@@ -77,7 +80,13 @@ pub(crate) fn boot(
             None => chunks.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         };
         match chunk {
-            Ok(chunk) => sink(&filter.push(&chunk))?,
+            Ok(chunk) => {
+                let piece = filter.push(&chunk);
+                if let Some(dialog) = &mut dialog {
+                    dialog.hear(&piece.program);
+                }
+                sink(&piece)?;
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => break false,
             Err(mpsc::RecvTimeoutError::Timeout) => break true,
         }
@@ -121,5 +130,36 @@ fn feed(mut stream: Box<dyn Read + Send>, mut stdin: ChildStdin) {
     // QEMU would see a closed pipe as a line that has hung up.
     loop {
         thread::park();
+    }
+}
+
+/// Somebody who types what comes next when they see what they wait for.
+struct Dialog {
+    lines: std::vec::IntoIter<(&'static str, &'static str)>,
+    next: Option<(&'static str, &'static str)>,
+    /// Output since the last line was typed.
+    heard: Vec<u8>,
+    stdin: ChildStdin,
+}
+
+impl Dialog {
+    fn new(lines: Vec<(&'static str, &'static str)>, stdin: ChildStdin) -> Dialog {
+        let mut lines = lines.into_iter();
+        let next = lines.next();
+        Dialog { lines, next, heard: Vec::new(), stdin }
+    }
+
+    fn hear(&mut self, output: &[u8]) {
+        self.heard.extend_from_slice(output);
+        while let Some((wanted, typed)) = self.next {
+            let wanted = wanted.as_bytes();
+            let Some(at) = self.heard.windows(wanted.len()).position(|window| window == wanted) else {
+                return;
+            };
+            self.heard.drain(..at + wanted.len());
+            self.next = self.lines.next();
+            // A machine that has ended hears nothing.
+            let _ = self.stdin.write_all(typed.as_bytes());
+        }
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn build_only(profile: Profile) -> Result<u8> {
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     setup::for_run()?;
     let kernel = kernel(options.profile, options.quiet)?;
-    let tree = userland(options)?;
+    let ours = options.program.first().is_some_and(|program| program.to_string_lossy().starts_with(PROGRAMS));
+    let tree = userland(options, ours)?;
     let job = Job { settings: terminal(), program: options.program.clone() };
     let machine = machine(options, &kernel, &tree, &job, &paths::run().join("rux"))?;
     let restore = console::Restore::terminal();
@@ -82,8 +83,8 @@ pub(crate) fn linux() -> Option<PathBuf> {
     std::env::var_os(LINUX).map(PathBuf::from)
 }
 
-/// Everything in the guest but the job.
-fn userland(options: &RunOptions) -> Result<Tree> {
+/// Everything in the guest but the job; our own programs if `ours` or when there is nothing else to run.
+pub(crate) fn userland(options: &RunOptions, ours: bool) -> Result<Tree> {
     let programs = build::programs(options.quiet)?;
     let mut tree = Tree::base();
     tree.copy(&programs.join("init"), "/sbin/init")?;
@@ -98,15 +99,14 @@ fn userland(options: &RunOptions) -> Result<Tree> {
         say!("no /bin/busybox for the guest; give one with --copy FILE:/bin/busybox");
     }
     tree.link_applets();
-    let ours = options.program.first().is_some_and(|program| program.to_string_lossy().starts_with(PROGRAMS));
     if ours || !tree.has_busybox() {
         add_programs(&mut tree, &programs)?;
     }
     Ok(tree)
 }
 
-/// Our own programs, all but init: they are in the guest when one of them is asked for, or when nothing else is there.
-pub(crate) fn add_programs(tree: &mut Tree, rust: &Path) -> Result<()> {
+/// Our own programs, all but init. They take memory of the guest, so it has them only when they are wanted.
+fn add_programs(tree: &mut Tree, rust: &Path) -> Result<()> {
     let mut programs = build::c_programs()?;
     for entry in fs::read_dir(rust).with_context(|| format!("cannot read {}", rust.display()))? {
         let path = entry?.path();

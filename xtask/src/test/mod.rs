@@ -3,7 +3,9 @@
 //! A step has a name, which FILTER is looked for in, and ends passed, failed or skipped with the reason. A failed step
 //! does not stop the others.
 
+mod guest;
 mod host;
+mod machine;
 
 use std::time::Instant;
 
@@ -34,6 +36,7 @@ impl<'a> Step<'a> {
 pub(crate) fn test(options: &TestOptions) -> Result<u8> {
     setup::for_test()?;
     let mut steps = host::steps(options);
+    steps.extend(machine::steps(options));
     if let Some(filter) = &options.filter {
         steps.retain(|step| step.name.contains(filter.as_str()));
     }

@@ -1,0 +1,110 @@
+//! Tests inside the machine. The table is what grows: a test is a program of the guest, what it must print and the
+//! status that it must end with. Each boots a machine of its own with the debug kernel, so with every check on, and
+//! once more on a CPU that traps on clear A and D bits, where QEMU has one.
+
+use super::machine::{Expect, Guest, Length};
+
+/// Our own programs, in the guest.
+macro_rules! ours {
+    ($name:literal) => {
+        concat!("/usr/libexec/rux/", $name)
+    };
+}
+
+const SEVEN_LINES: &str = "for i in 1 2 3; do echo $i | cat; done; ls -d /bin /dev /proc /tmp; exit 7";
+const SEVEN: Expect = Expect::Exactly("1\n2\n3\n/bin\n/dev\n/proc\n/tmp\n");
+
+/// A test that runs one program, with the defaults of the table.
+const fn guest(name: &'static str, command: &'static [&'static str]) -> Guest {
+    Guest {
+        name,
+        command,
+        smp: 1,
+        mem: "512M",
+        paging: None,
+        cpus: true,
+        release: false,
+        dialog: &[],
+        input: "",
+        status: 0,
+        expect: Expect::Anything,
+        most_instructions: None,
+        seconds: 60,
+        length: Length::Quick,
+    }
+}
+
+pub(super) const GUESTS: &[Guest] = &[
+    Guest { expect: Expect::Contains("Rux"), ..guest("uname", &["/bin/busybox", "uname", "-a"]) },
+    seven("seven-lines", None),
+    seven("seven-lines-sv39", Some("sv39")),
+    seven("seven-lines-sv48", Some("sv48")),
+    seven("seven-lines-sv57", Some("sv57")),
+    Guest { status: 137, ..guest("killed", &["sh", "-c", "kill -9 $$"]) },
+    Guest { status: 127, ..guest("no-such-program", &["/nowhere"]) },
+    Guest { input: "one\ntwo", expect: Expect::Exactly("one\ntwo"), ..guest("stdin", &["cat"]) },
+    Guest {
+        // What is typed before a program has taken the terminal may be lost: hence the words that say so.
+        dialog: &[
+            ("# ", "echo abX\x7fc\n"),
+            ("\nabc\r\n~ # ", "sh -c 'echo on; exec sleep 100'\n"),
+            ("\non\r\n", "\x03"),
+            ("# ", "echo st=$?\n"),
+            ("\nst=130\r\n~ # ", "sh -c 'echo in; exec cat'\n"),
+            ("\nin\r\n", "x\n"),
+            ("x\r\nx\r\n", "\x04"),
+            ("# ", "exit 5\n"),
+        ],
+        status: 5,
+        ..guest("shell", &[])
+    },
+    // What a shell does all day.
+    Guest {
+        expect: Expect::Exactly("3\nb\n10\nyes\n"),
+        ..guest(
+            "shell-script",
+            &[
+                "sh",
+                "-c",
+                "cd /tmp; mkdir -p d/e; for f in a b c; do echo $f > d/$f; done; ls d | grep -c '^[abc]$'; \
+                 cat d/b; seq 1 100 | wc -l | sed 's/0$//'; rm -r d; [ ! -e d ] && echo yes",
+            ],
+        )
+    },
+    Guest { smp: 2, expect: Expect::Contains("fork_cow: ok"), ..ours("fork_cow", &[ours!("fork_cow"), "3"]) },
+    Guest { smp: 4, ..ours("threads_mmap", &[ours!("threads_mmap"), "1"]) },
+    Guest {
+        smp: 4,
+        seconds: 600,
+        length: Length::Long,
+        ..ours("threads_mmap-20", &[ours!("threads_mmap"), "20"])
+    },
+    Guest {
+        smp: 2,
+        seconds: 900,
+        length: Length::Long,
+        ..ours("sysfuzz-200000", &[ours!("sysfuzz"), "200000"])
+    },
+    Guest {
+        release: true,
+        cpus: false,
+        mem: "1G",
+        most_instructions: Some(60_000_000),
+        ..guest("icount", &["/bin/busybox", "true"])
+    },
+];
+
+const fn seven(name: &'static str, paging: Option<&'static str>) -> Guest {
+    Guest {
+        smp: 2,
+        paging,
+        status: 7,
+        expect: SEVEN,
+        ..guest(name, &["/bin/busybox", "sh", "-c", SEVEN_LINES])
+    }
+}
+
+/// One of our programs, which says `ok` when its checks held.
+const fn ours(name: &'static str, command: &'static [&'static str]) -> Guest {
+    Guest { mem: "1G", expect: Expect::Contains(": ok"), ..guest(name, command) }
+}
