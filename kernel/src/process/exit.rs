@@ -105,7 +105,9 @@ fn release_memory(thread: &Thread) {
         group.threads.iter().any(|other| other.user.as_ref().is_some_and(|other| !other.is_exiting()));
     drop(group);
     if !others {
-        if let Some(space) = process.space.lock().take() {
+        // A statement of its own, so that the lock is free again: what follows sleeps.
+        let space = process.space.lock().take();
+        if let Some(space) = space {
             let usage = Usage { max_rss: space.stat().high_rss, ..Usage::default() };
             process.usage.add_thread(&usage);
             drop(space);

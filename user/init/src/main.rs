@@ -40,23 +40,28 @@ fn run(job: &Job) -> u8 {
         }
     };
     environment(&mut command, job);
-    // SAFETY: the child only makes system calls (setsid, ioctl) before exec.
-    unsafe { command.pre_exec(console::take) };
     let relay = if job.output_is_piped() { relay(&mut command) } else { None };
-    let spawned = command.spawn();
-    let program = command.get_program().to_os_string();
-    // It holds the pipe's writing end.
-    drop(command);
-    match spawned {
-        Ok(child) => {
-            let pid = child.id() as libc::pid_t;
+    // Not `Command::spawn`, whose pipe to the child is a socket pair.
+    // SAFETY: this process has one thread, so the child may do all that the parent may.
+    match unsafe { libc::fork() } {
+        0 => std::process::exit(become_program(&mut command).into()),
+        -1 => {
+            println!("init: cannot fork: {}", std::io::Error::last_os_error());
+            NOT_EXECUTABLE
+        }
+        pid => {
+            // It holds the pipe's writing end.
+            drop(command);
             relay.map_or_else(|| reap::wait_for(pid), |relay| relay.run(pid))
         }
-        Err(e) => {
-            println!("init: cannot run {}: {e}", program.display());
-            if e.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
-        }
     }
+}
+
+/// In the child: runs the program as a session of its own. Returns only if that fails, with the exit status.
+fn become_program(command: &mut Command) -> u8 {
+    let error = console::take().err().unwrap_or_else(|| command.exec());
+    println!("init: cannot run {}: {error}", command.get_program().display());
+    if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
 }
 
 /// A pipe for the output; without one it goes to the console directly.
