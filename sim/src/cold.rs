@@ -57,7 +57,11 @@ pub(crate) static COLD: Cold = Cold {
     unpark: |word, count| {
         machine().map_or(0, |machine| machine.turn.unpark(core::ptr::from_ref(word).addr(), count))
     },
-    reschedule: || {},
+    reschedule: || {
+        if let Some(machine) = machine() {
+            machine.turn.yield_now(Hw::hart());
+        }
+    },
     remote_fence: |harts, fence| {
         let Some(machine) = machine() else { return };
         for hart in harts.without(Hw::hart()).iter().filter(|hart| *hart < machine.harts()) {

@@ -53,6 +53,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// What a TLB remembers at most.
     pub tlb_entries: usize,
+    /// Once in so many accesses a TLB loses something, or walks although it need not; 0: never.
+    pub tlb_forgets: u64,
 }
 
 impl Default for Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             asid_bits: 16,
             schedule: Schedule::Seeded,
             tlb_entries: 256,
+            tlb_forgets: 32,
         }
     }
 }
@@ -90,6 +93,8 @@ impl Shared {
         self.host.enter(hart);
         host::enter(host::Place { fences: Some(&FENCES), ..host::place() }, hart);
         cold::set_machine(self);
+        // Wherever pre-emption may happen, another hart may run.
+        Hw::thread().need_resched.store(1, Ordering::Relaxed);
     }
 
     /// What a hart keeps of a value written to `satp`: of a mode that it lacks, nothing.
@@ -137,7 +142,13 @@ impl Machine {
     /// The host has not that much memory.
     pub fn with(config: Config) -> Self {
         rux_machine::cold::register(&COLD);
-        let tlb = |hart| Mutex::new(Tlb::new(config.seed ^ ((hart as u64 + 1) << 32), config.tlb_entries));
+        let tlb = |hart| {
+            Mutex::new(Tlb::new(
+                config.seed ^ ((hart as u64 + 1) << 32),
+                config.tlb_entries,
+                config.tlb_forgets,
+            ))
+        };
         let mut shared = Box::new(Shared {
             ad: config.ad,
             turn: Turn::new(config.harts, config.schedule == Schedule::Seeded, config.seed),

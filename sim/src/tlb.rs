@@ -51,24 +51,30 @@ pub(crate) struct Tlb {
     entries: Vec<Cached>,
     rng: Rng,
     capacity: usize,
+    /// Once in so many times something goes by itself, or is not used though it is there; 0: never.
+    forgets: u64,
 }
 
 impl Tlb {
-    pub(crate) fn new(seed: u64, capacity: usize) -> Self {
-        Self { entries: Vec::new(), rng: Rng::new(seed), capacity }
+    pub(crate) fn new(seed: u64, capacity: usize, forgets: u64) -> Self {
+        Self { entries: Vec::new(), rng: Rng::new(seed), capacity, forgets }
     }
 
     /// What it knows of `virt`: a leaf, an invalid entry, or where a walk can go on; any of them, by chance.
     pub(crate) fn find(&mut self, virt: u64, asid: u16) -> Option<Cached> {
-        if !self.entries.is_empty() && self.rng.one_in(64) {
+        if !self.entries.is_empty() && self.forgets != 0 && self.rng.one_in(self.forgets) {
             let index = self.rng.below(self.entries.len() as u64) as usize;
             self.entries.swap_remove(index);
         }
         let fits = |cached: &&Cached| cached.covers(virt) && (cached.global || cached.asid == asid);
         let found: Vec<&Cached> = self.entries.iter().filter(fits).collect();
         // Once in a while the hart walks although it would not have to.
-        if found.is_empty() || self.rng.one_in(16) {
+        if found.is_empty() || self.forgets != 0 && self.rng.one_in(self.forgets) {
             return None;
+        }
+        if self.forgets == 0 {
+            // What answers at once comes before what only shortens a walk.
+            return found.iter().min_by_key(|cached| cached.level).map(|cached| **cached);
         }
         Some(**self.rng.pick(&found))
     }

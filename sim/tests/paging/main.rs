@@ -22,6 +22,7 @@ fn on_machines(harts: usize, seeds: u64, test: impl Fn(&Machine, u64)) {
             ad: *rng.pick(&[AdMode::Hardware, AdMode::Trap]),
             mode: *rng.pick(&[Mode::Sv39, Mode::Sv48, Mode::Sv57]),
             asid_bits: *rng.pick(&[0, 3, 4, 16]),
+            tlb_forgets: *rng.pick(&[0, 8, 64]),
             schedule: if seed % 4 == 3 { Schedule::Free } else { Schedule::Seeded },
             ..Config::default()
         };
@@ -73,6 +74,25 @@ fn what_is_unmapped_is_gone() {
 }
 
 #[test]
+fn a_fault_that_a_hart_remembers_ends() {
+    for ad in [AdMode::Hardware, AdMode::Trap] {
+        let machine =
+            Machine::with(Config { ram: 8 << 20, harts: 1, ad, tlb_forgets: 0, ..Config::default() });
+        let hart = machine.enter(0);
+        let space = Mini::new();
+        space.tables.switch_to(None);
+        space.map(pages(1, 30), true);
+        for index in 1..30 {
+            // The first fault leaves the hart with an invalid entry, the second with one that may not be written.
+            assert_eq!(space.load(&hart, page(index)), Ok(0));
+            assert_eq!(space.store(&hart, page(index), index), Ok(()));
+        }
+        space.tables.leave();
+        space.end();
+    }
+}
+
+#[test]
 fn a_and_d_are_set_by_whoever_is_to() {
     for ad in [AdMode::Hardware, AdMode::Trap] {
         let machine = Machine::new(8 << 20, 1, 7, ad);
@@ -91,6 +111,39 @@ fn a_and_d_are_set_by_whoever_is_to() {
         space.tables.leave();
         space.end();
     }
+}
+
+#[test]
+fn what_moved_is_not_at_its_old_address() {
+    on_machines(2, 24, |machine, seed| {
+        let space = Mini::new();
+        // Not in step with 2 MiB, so that what one table has goes to two.
+        let (from, to) = (pages(500, 530), pages(5100, 5130));
+        space.map(from, true);
+        space.map(to, true);
+        machine.run(|hart| {
+            space.tables.switch_to(None);
+            let mut rng = Rng::new(seed * 13 + hart.index() as u64);
+            if hart.index() == 1 {
+                for round in 1..600u64 {
+                    let addr = page(500 + rng.below(30));
+                    assert_eq!(space.store(&hart, addr, round), Ok(()));
+                }
+            } else {
+                for _ in 0..12 {
+                    space.relocate(from, to.start);
+                    let look = || -> Vec<u64> {
+                        (5100..5130).map(|index| space.load(&hart, page(index)).unwrap()).collect()
+                    };
+                    let first = look();
+                    (0..rng.below(40)).for_each(|_| hart.pause());
+                    assert_eq!(look(), first, "a store to an old address came to the new one");
+                }
+            }
+            space.tables.leave();
+        });
+        space.end();
+    });
 }
 
 /// What all harts know of one page: how often it was thrown away, odd while it is, and what each hart wrote last.

@@ -127,6 +127,16 @@ impl Mini {
         }
     }
 
+    /// Moves the pages of `from` to the addresses from `to` on, whose pages go; the areas stay.
+    pub(crate) fn relocate(&self, from: VirtRange, to: VirtAddr) {
+        let _areas = self.areas.write();
+        let mut gather = Gather::new(&self.tables);
+        let target = VirtRange::from_len(to, from.len()).expect("below the end");
+        self.tables.zap_range(target, &mut gather, &mut ZapPages);
+        gather.flush();
+        assert_eq!(self.tables.move_range(from, to, &mut gather, Gfp::KERNEL), from.end);
+    }
+
     /// A copy that shares the pages until one writes.
     pub(crate) fn fork(&self) -> Self {
         let areas = self.areas.write();

@@ -107,3 +107,94 @@ fn pages_move_both_ways_at_once() {
     assert_eq!(a.pages(), b.pages());
     assert_eq!(zap_all(&tables).entries, 345);
 }
+
+#[test]
+fn one_table_comes_of_many_that_want_it() {
+    const HARTS: usize = 3;
+    let rounds = if cfg!(miri) { 10 } else { 1000 };
+    let machine = machine(Mode::Sv48, HARTS);
+    let tables = PageTables::new(Gfp::KERNEL).unwrap();
+    let arrived = core::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for hart in 0..HARTS as u64 {
+            let (machine, tables, arrived) = (&machine, &tables, &arrived);
+            scope.spawn(move || {
+                machine.enter(hart as usize);
+                for round in 0..rounds {
+                    arrived.fetch_add(1, Relaxed);
+                    while arrived.load(Relaxed) < (round + 1) * HARTS as u64 {
+                        std::thread::yield_now();
+                    }
+                    // A last-level table that nobody has yet, each with its own entry in it.
+                    let addr = page(round * 512 + hart);
+                    let guard = tables.lock_pte(addr, Gfp::KERNEL).unwrap();
+                    guard.set(Entry::leaf(Pfn::new(0x80000 + hart), Prot::USER_R));
+                }
+            });
+        }
+    });
+    assert_eq!(zap_all(&tables).entries, rounds as usize * HARTS);
+    assert_eq!(tables.bytes(), 0);
+}
+
+/// Write-protects what may be written and the reverse, and takes D away where it sees it.
+#[derive(Default)]
+struct Toggle {
+    saw_dirty: bool,
+}
+
+impl Protect for Toggle {
+    fn change<L: Level>(&mut self, _: VirtAddr, entry: Entry<L>) -> Entry<L> {
+        // Called again if the hardware was quicker; what it said last counts.
+        self.saw_dirty = entry.is_dirty();
+        // Time for the hardware to come in between.
+        if entry.is_writable() && !entry.is_dirty() {
+            std::thread::yield_now();
+        }
+        let other = if entry.is_writable() { Prot::USER_R } else { Prot::USER_RW };
+        entry.without(Bits::D).with_prot(other)
+    }
+}
+
+#[test]
+fn no_dirty_bit_is_lost_to_a_change_of_rights() {
+    let rounds = if cfg!(miri) { 50 } else { 20_000 };
+    let machine = machine(Mode::Sv39, 2);
+    let tables = PageTables::new(Gfp::KERNEL).unwrap();
+    let guard = tables.lock_pte(page(9), Gfp::KERNEL).unwrap();
+    guard.set(Entry::leaf(Pfn::new(0x80000), Prot::USER_RW));
+    drop(guard);
+    let done = core::sync::atomic::AtomicBool::new(false);
+    let (mut seen, mut set) = (0u64, 0u64);
+    std::thread::scope(|scope| {
+        let (machine, tables, done) = (&machine, &tables, &done);
+        // The hardware: it looks at no lock.
+        let hardware = scope.spawn(move || {
+            machine.enter(1);
+            // SAFETY: the table is not freed before the thread has ended.
+            let table = copy::Reach::<Pmd>::find(tables, page(1 << 9), Gfp::KERNEL).unwrap().unwrap();
+            // SAFETY: as above.
+            let leaf = unsafe { table.slots() }[0].get().pfn();
+            // SAFETY: as above.
+            let slot = unsafe { super::table::Table::<Pte>::at(leaf).slot(page(9)) };
+            let mut set = 0;
+            while !done.load(Relaxed) {
+                let entry = slot.get();
+                if entry.is_writable() && !entry.is_dirty() {
+                    set += slot.compare_exchange(entry, entry.dirty()).is_ok() as u64;
+                }
+            }
+            set
+        });
+        let mut toggle = Toggle::default();
+        for _ in 0..rounds {
+            tables.protect_range(pages(9, 10), &mut Gather::new(tables), &mut toggle);
+            seen += toggle.saw_dirty as u64;
+        }
+        done.store(true, Relaxed);
+        set = hardware.join().unwrap();
+    });
+    seen += tables.find_pte(page(9)).unwrap().get().is_dirty() as u64;
+    assert_eq!(seen, set);
+    zap_all(&tables);
+}
