@@ -108,4 +108,12 @@ pub trait HotExt: Hot {
     fn hart() -> usize {
         Self::thread().hart()
     }
+
+    /// The running thread's allocation scope.
+    #[inline(always)]
+    fn scope() -> Scope {
+        // SAFETY: the word is written by its own thread only, and this is it: a plain load, which the
+        // compiler can make part of a comparison, does.
+        Scope(unsafe { *Self::thread().scope.as_ptr() })
+    }
 }

@@ -6,7 +6,7 @@
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use rux_machine::{Hot, Hw, Scope};
+use rux_machine::{Hot, HotExt, Hw, Scope};
 
 use crate::gfp::Gfp;
 use crate::memory::memory;
@@ -68,12 +68,12 @@ impl Drop for Injection {
 /// Whether an allocation with `gfp` is to fail. For the allocators, once an allocation.
 #[inline(always)]
 pub fn due(gfp: Gfp) -> bool {
-    Hw::thread().scope().contains(Scope::INJECT) && due_slow(gfp)
+    Hw::scope().contains(Scope::INJECT) && due_slow(gfp)
 }
 
 #[cold]
 fn due_slow(gfp: Gfp) -> bool {
-    if Hw::thread().scope().contains(Scope::NO_INJECT) || gfp.contains(Gfp::NOFAIL) {
+    if Hw::scope().contains(Scope::NO_INJECT) || gfp.contains(Gfp::NOFAIL) {
         return false;
     }
     let state = &memory().inject;

@@ -132,10 +132,11 @@ impl List {
         self.drain_cold(zone, order);
     }
 
-    /// After a push that said so: makes room.
+    /// After a push that said so: makes room. Takes the guard along, so that a push is a leaf.
     #[cold]
-    fn full(&self, zone: &Zone, order: Order) {
-        let limit = memory().pcp_limits.hot(order);
+    #[inline(never)]
+    fn full(&self, _irqs: IrqGuard, order: Order) {
+        let (zone, limit) = (memory().zone(ZoneId::Normal), memory().pcp_limits.hot(order));
         if self.hot_count() >= limit {
             self.drain_cold(zone, order);
             self.cool_down();
@@ -173,34 +174,37 @@ fn chain(first: *mut Page) -> impl Iterator<Item = PagePtr> {
     })
 }
 
+/// Bytes from the lists of one mobility to those of the next.
+pub(crate) const KIND_BYTES: u32 = (ORDERS * size_of::<List>()) as u32;
+
 /// One hart's lists of one zone.
 #[repr(C)]
 pub(crate) struct Pcp {
-    /// By order and mobility, the mobility last: a page knows its own ([`crate::zone::Place`]).
-    lists: [[List; MigrateType::COUNT]; ORDERS],
+    /// By mobility and order; a page knows its mobility ([`crate::zone::ListOffset`]).
+    lists: [[List; ORDERS]; MigrateType::COUNT],
 }
 
 impl Pcp {
     pub(crate) const fn new() -> Self {
-        Self { lists: [const { [const { List::new() }; MigrateType::COUNT] }; ORDERS] }
+        Self { lists: [const { [const { List::new() }; ORDERS] }; MigrateType::COUNT] }
     }
 
     /// Takes a block that is nobody's, if there is one; interrupts are off.
     #[inline(always)]
     pub(crate) fn pop(&self, _irqs: &IrqGuard, order: Order, kind: MigrateType) -> Option<PagePtr> {
-        self.lists[order.get()][kind as usize].pop()
+        self.lists[kind as usize][order.get()].pop()
     }
 
     /// Gives back a block that is nobody's, of an order below [`ORDERS`].
     #[inline(always)]
-    pub(crate) fn push(&self, _irqs: &IrqGuard, page: PagePtr, order: Order) {
-        let kind = page.place.list.load(Relaxed) as usize;
-        debug_assert!(kind < MigrateType::COUNT);
-        // SAFETY: whoever takes a block out of a zone writes the number of a mobility to `place.list`,
-        // and no caller has a larger order.
-        let list = unsafe { self.lists.get_unchecked(order.get()).get_unchecked(kind) };
+    pub(crate) fn push(&self, irqs: IrqGuard, page: PagePtr, order: Order) {
+        debug_assert!(order.get() < ORDERS && page.home.list().bytes() < size_of::<Self>());
+        let first = self.lists.as_ptr().cast::<List>();
+        // SAFETY: a block that is handed out knows the offset of a list of order 0, written when it was
+        // taken out of the zone; those of the other orders are behind it.
+        let list = unsafe { &*first.byte_add(page.home.list().bytes()).add(order.get()) };
         if list.push(page) {
-            list.full(memory().zone(ZoneId::Normal), order);
+            list.full(irqs, order);
         }
     }
 
@@ -214,39 +218,34 @@ impl Pcp {
         kind: MigrateType,
         flags: AllocFlags,
     ) -> Option<PagePtr> {
-        let list = &self.lists[order.get()][kind as usize];
+        let list = &self.lists[kind as usize][order.get()];
         list.pop().or_else(|| list.refill(zone, order, kind, flags))
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Order, &List)> {
+        self.lists.iter().flat_map(|lists| Order::all().zip(lists))
     }
 
     /// Gives everything back to the zone.
     pub(crate) fn drain(&self, _irqs: &IrqGuard, zone: &Zone) {
-        for (order, lists) in Order::all().zip(&self.lists) {
-            lists.iter().for_each(|list| list.drain(zone, order));
-        }
+        self.each().for_each(|(order, list)| list.drain(zone, order));
     }
 
     /// Pages in the lists. Exact when the hart is still.
     pub(crate) fn pages(&self) -> u64 {
-        let blocks =
-            |lists: &[List; MigrateType::COUNT]| lists.iter().map(|list| list.count() as u64).sum::<u64>();
-        self.lists.iter().enumerate().map(|(order, lists)| blocks(lists) << order).sum()
+        self.each().map(|(order, list)| u64::from(list.count()) << order.get()).sum()
     }
 
     /// Pages ever taken from the lists.
     pub(crate) fn popped_pages(&self) -> u64 {
-        let pops = |lists: &[List; MigrateType::COUNT]| {
-            lists.iter().map(|list| list.pops.load(Relaxed)).sum::<u64>()
-        };
-        self.lists.iter().enumerate().map(|(order, lists)| pops(lists) << order).sum()
+        self.each().map(|(order, list)| list.pops.load(Relaxed) << order.get()).sum()
     }
 
     /// All blocks in the lists, with what each list says that it has.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (Order, u32, impl Iterator<Item = PagePtr>)> {
-        Order::all().zip(&self.lists).flat_map(|(order, lists)| {
-            lists.iter().map(move |list| {
-                let stacks = chain(list.hot.load(Relaxed)).chain(chain(list.cold.load(Relaxed)));
-                (order, list.count(), stacks)
-            })
+        self.each().map(|(order, list)| {
+            let stacks = chain(list.hot.load(Relaxed)).chain(chain(list.cold.load(Relaxed)));
+            (order, list.count(), stacks)
         })
     }
 }

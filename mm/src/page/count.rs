@@ -34,6 +34,11 @@ pub enum Put {
     Bad,
 }
 
+/// What a put found that was not the last one.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct More(u64);
+
 /// The cell. All zeroes is a frame that nobody uses.
 #[repr(transparent)]
 #[derive(Debug, Default)]
@@ -76,14 +81,23 @@ impl Count {
     }
 
     /// One reference less.
-    #[inline(always)]
     pub fn put(&self) -> Put {
-        let old = self.0.fetch_sub(1, AcqRel);
-        if old == 1 { Put::Last } else { self.put_slow(old) }
+        match self.put_last() {
+            Ok(()) => Put::Last,
+            Err(more) => self.put_more(more),
+        }
     }
 
-    #[inline(never)]
-    fn put_slow(&self, old: u64) -> Put {
+    /// One reference less: `Ok` if it was the last one, as [`Put::Last`]. Otherwise there is more to do:
+    /// [`Count::put_more`]. In two parts so that the first one is all that is inlined.
+    #[inline(always)]
+    pub(crate) fn put_last(&self) -> Result<(), More> {
+        let old = self.0.fetch_sub(1, AcqRel);
+        if old == 1 { Ok(()) } else { Err(More(old)) }
+    }
+
+    /// See [`Count::put_last`].
+    pub(crate) fn put_more(&self, More(old): More) -> Put {
         match old & REFS {
             0 | 1 => {
                 self.0.fetch_add(1, Relaxed);

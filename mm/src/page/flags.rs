@@ -6,40 +6,41 @@ bitflags! {
     /// State bits of a page. Of a folio's tails only [`PageFlags::PER_PAGE`] are in use.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct PageFlags: u32 {
+        // The first eight are what freeing a page looks for: one byte is tested in one instruction.
         /// The folio's sleeping lock is taken.
         const LOCKED = 1 << 0;
-        /// Somebody sleeps until `LOCKED` or `WRITEBACK` goes.
-        const WAITERS = 1 << 1;
-        /// Has data that its file or swap place has not.
-        const DIRTY = 1 << 2;
-        /// Its data can be read.
-        const UPTODATE = 1 << 3;
-        /// On an LRU list.
-        const LRU = 1 << 4;
-        /// On the active list, or to go there.
-        const ACTIVE = 1 << 5;
-        /// Used since reclaim last looked.
-        const REFERENCED = 1 << 6;
-        /// Its place is swap, not a file: anonymous and shared memory.
-        const SWAPBACKED = 1 << 7;
-        /// In the swap cache.
-        const SWAPCACHE = 1 << 8;
-        /// Being written.
-        const WRITEBACK = 1 << 9;
-        /// Not for the allocator: firmware, the kernel's image, or never given to it.
-        const RESERVED = 1 << 10;
         /// Head of a compound page.
-        const HEAD = 1 << 11;
+        const HEAD = 1 << 1;
         /// Tail of a compound page.
-        const TAIL = 1 << 12;
-        /// To be reclaimed as soon as it is written.
-        const RECLAIM = 1 << 13;
-        /// Locked in memory (`mlock`), kept off the reclaimed lists.
-        const MLOCKED = 1 << 14;
-        /// On the unevictable list.
-        const UNEVICTABLE = 1 << 15;
+        const TAIL = 1 << 2;
+        /// On an LRU list.
+        const LRU = 1 << 3;
+        /// Being written.
+        const WRITEBACK = 1 << 4;
+        /// Not for the allocator: firmware, the kernel's image, or never given to it.
+        const RESERVED = 1 << 5;
+        /// In the swap cache.
+        const SWAPCACHE = 1 << 6;
         /// Has a private word that its owner must let go of.
-        const PRIVATE = 1 << 16;
+        const PRIVATE = 1 << 7;
+        /// Somebody sleeps until `LOCKED` or `WRITEBACK` goes.
+        const WAITERS = 1 << 8;
+        /// Cannot be reclaimed; on the list of those, if on one.
+        const UNEVICTABLE = 1 << 9;
+        /// Has data that its file or swap place has not.
+        const DIRTY = 1 << 10;
+        /// Its data can be read.
+        const UPTODATE = 1 << 11;
+        /// On the active list, or to go there.
+        const ACTIVE = 1 << 12;
+        /// Used since reclaim last looked.
+        const REFERENCED = 1 << 13;
+        /// Its place is swap, not a file: anonymous and shared memory.
+        const SWAPBACKED = 1 << 14;
+        /// To be reclaimed as soon as it is written.
+        const RECLAIM = 1 << 15;
+        /// Locked in memory (`mlock`), kept off the reclaimed lists.
+        const MLOCKED = 1 << 16;
         /// Was evicted not long ago.
         const WORKINGSET = 1 << 17;
         /// Start of a readahead window.
@@ -56,9 +57,9 @@ bitflags! {
         /// What each page of a folio has for itself.
         const PER_PAGE = Self::ANON_EXCLUSIVE.bits() | Self::HWPOISON.bits();
         /// Set on a page that is being freed, any of these is a bug of whoever frees it.
-        const BAD_AT_FREE = Self::LOCKED.bits() | Self::WAITERS.bits() | Self::LRU.bits()
+        const BAD_AT_FREE = Self::LOCKED.bits() | Self::TAIL.bits() | Self::LRU.bits()
             | Self::WRITEBACK.bits() | Self::RESERVED.bits() | Self::SWAPCACHE.bits()
-            | Self::TAIL.bits() | Self::PRIVATE.bits() | Self::UNEVICTABLE.bits();
+            | Self::PRIVATE.bits();
     }
 }
 

@@ -24,6 +24,7 @@ use core::cell::UnsafeCell;
 
 pub use arm::{Arm, FirstTailArm, FolioArm, SlabArm, TableArm, TailArm};
 pub use bytes::PageBytes;
+pub(crate) use count::More;
 pub use count::{Count, Put};
 pub use flags::{PageFlags, PageType};
 pub use folio::{Folio, FolioGuard, MappingWord};
@@ -35,17 +36,19 @@ pub use memmap::{
 };
 
 use crate::addr::{Order, Pfn};
-use crate::zone::Place;
+use crate::zone::{BlockKind, Home};
 
 /// One frame's descriptor.
 #[repr(C, align(64))]
 pub struct Page {
     flags: AtomicU32,
-    /// Where the allocator keeps the page.
-    pub(crate) place: Place,
+    /// Where the allocator puts the page when it is freed.
+    pub(crate) home: Home,
     arm: UnsafeCell<[MaybeUninit<u64>; arm::ARM_SIZE / 8]>,
     /// In debug builds how often the page was freed; 0 otherwise.
-    pub(crate) epoch: AtomicU64,
+    pub(crate) epoch: AtomicU32,
+    /// Of the first page of a block of `zone::BLOCK_ORDER`: the block's mobility.
+    pub(crate) block: BlockKind,
     count: Count,
 }
 
@@ -61,6 +64,16 @@ impl Page {
     #[inline(always)]
     pub fn flags(&self) -> PageFlags {
         PageFlags::from_bits_retain(self.flags.load(Relaxed))
+    }
+
+    /// The state bits of a page that nobody has a reference to: the caller freed it just now.
+    ///
+    /// # Safety
+    /// Nobody changes the flags meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn flags_alone(&self) -> PageFlags {
+        // SAFETY: no write races with this plain load, which the compiler can make part of a test.
+        PageFlags::from_bits_retain(unsafe { *self.flags.as_ptr() })
     }
 
     /// Whether all of `bits` are set, and what was written before they were is seen.
@@ -120,7 +133,7 @@ impl Page {
     /// How often the page was freed, in debug builds; 0 otherwise. Whoever remembers the page by its frame can tell
     /// whether it is the same still.
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Relaxed)
+        self.epoch.load(Relaxed).into()
     }
 
     /// The owner's words as `A`. The page must be what `A` is for; debug builds check.
@@ -202,14 +215,14 @@ impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, place: {:?}, epoch: {} }}",
+            "page {:#x} {{ flags: {:?}, refs: {}, mapcount: {}, type: {:?}, words: {:x?}, home: {:?}, epoch: {} }}",
             self.pfn().get(),
             self.flags(),
             self.refcount(),
             self.mapcount(),
             self.page_type(),
             self.arm_unchecked::<RawArm>(),
-            self.place,
+            self.home,
             self.epoch.load(Relaxed),
         )
     }

@@ -4,7 +4,7 @@ use core::mem::ManuallyDrop;
 
 use super::free;
 use crate::addr::{Order, Pfn, PhysAddr};
-use crate::page::{PagePtr, Put, pfn_to_page};
+use crate::page::{PagePtr, pfn_to_page};
 
 /// Owns a block of 2^order pages; dropping it frees them. Nobody else uses its bytes.
 #[derive(Debug)]
@@ -74,10 +74,9 @@ impl PageBlock {
 impl Drop for PageBlock {
     #[inline(always)]
     fn drop(&mut self) {
-        match self.page.count().put() {
-            Put::Last => free::free(self.page, self.order),
-            Put::Shared => free::free_all_but_first(self.page, self.order),
-            Put::Bad => free::bad(self.page, "put too often, or while mapped or typed"),
+        match self.page.count().put_last() {
+            Ok(()) => free::free(self.page, self.order),
+            Err(more) => free::put_more_of_block(self.page, self.order, more),
         }
     }
 }

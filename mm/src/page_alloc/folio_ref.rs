@@ -5,7 +5,7 @@ use core::ops::Deref;
 
 use super::free;
 use crate::addr::{Order, Pfn};
-use crate::page::{Folio, PagePtr, Put, pfn_to_online_page, pfn_to_page};
+use crate::page::{Folio, PagePtr, pfn_to_online_page, pfn_to_page};
 
 /// Owns one reference to a folio; dropping the last one frees the folio.
 #[derive(Debug)]
@@ -92,10 +92,9 @@ impl Eq for FolioRef {}
 impl Drop for FolioRef {
     #[inline(always)]
     fn drop(&mut self) {
-        match self.0.count().put() {
-            Put::Last => free::free(self.0, Order::ZERO),
-            Put::Shared => {}
-            Put::Bad => free::bad(self.0, "put too often, or while mapped or typed"),
+        match self.0.count().put_last() {
+            Ok(()) => free::free(self.0, Order::ZERO),
+            Err(more) => free::put_more(self.0, more),
         }
     }
 }

@@ -11,7 +11,7 @@ use rux_machine::IrqGuard;
 use super::compound;
 use crate::addr::Order;
 use crate::memory::{memory, this_hart};
-use crate::page::{PageFlags, PagePtr};
+use crate::page::{More, PageFlags, PagePtr, Put};
 use crate::pcp;
 use crate::zone::ZoneId;
 
@@ -22,11 +22,28 @@ const UNUSUAL: PageFlags = PageFlags::BAD_AT_FREE.union(PageFlags::HEAD);
 /// compound page.
 #[inline(always)]
 pub(super) fn free(page: PagePtr, order: Order) {
-    if page.flags().intersects(UNUSUAL) || order.get() >= pcp::ORDERS {
+    if order.get() >= pcp::ORDERS {
+        return free_large(page, order);
+    }
+    // SAFETY: the last reference is gone.
+    if unsafe { page.flags_alone() }.intersects(UNUSUAL) {
         return free_unusual(page, order);
     }
     page.init_flags(PageFlags::empty());
     give(page, order);
+}
+
+/// As [`free`], for orders that harts have no lists of.
+#[inline(never)]
+fn free_large(page: PagePtr, order: Order) {
+    // SAFETY: the last reference is gone.
+    if unsafe { page.flags_alone() }.intersects(UNUSUAL) {
+        return free_unusual(page, order);
+    }
+    page.init_flags(PageFlags::empty());
+    #[cfg(debug_assertions)]
+    check_freed(page, order);
+    memory().zone(ZoneId::Normal).free_block(page, order);
 }
 
 #[inline(always)]
@@ -34,7 +51,25 @@ fn give(page: PagePtr, order: Order) {
     #[cfg(debug_assertions)]
     check_freed(page, order);
     let irqs = IrqGuard::new();
-    this_hart().pcp.push(&irqs, page, order);
+    this_hart().pcp.push(irqs, page, order);
+}
+
+/// The rest of a put that was not the last one.
+#[inline(never)]
+pub(super) fn put_more(page: PagePtr, more: More) {
+    if page.count().put_more(more) == Put::Bad {
+        bad(page, "put too often, or while it is mapped or has a type");
+    }
+}
+
+/// As [`put_more`], for the owner of a raw block.
+#[cold]
+#[inline(never)]
+pub(super) fn put_more_of_block(page: PagePtr, order: Order, more: More) {
+    match page.count().put_more(more) {
+        Put::Shared => free_all_but_first(page, order),
+        _ => bad(page, "put too often, or while it is mapped or has a type"),
+    }
 }
 
 #[cold]
@@ -50,20 +85,12 @@ fn free_unusual(page: PagePtr, mut order: Order) {
         }
     }
     page.init_flags(PageFlags::empty());
-    if order.get() < pcp::ORDERS {
-        give(page, order);
-    } else {
-        #[cfg(debug_assertions)]
-        check_freed(page, order);
-        memory().zone(ZoneId::Normal).free_block(page, order);
-    }
+    free(page, order);
 }
 
 /// What is left of a raw block, when its owner is done but somebody looked at its first page just then
 /// and still has a reference: all but that page is freed, the page by the other's put.
-#[cold]
-#[inline(never)]
-pub(super) fn free_all_but_first(page: PagePtr, order: Order) {
+fn free_all_but_first(page: PagePtr, order: Order) {
     if page.flags().contains(PageFlags::HEAD) {
         return;
     }

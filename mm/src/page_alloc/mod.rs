@@ -29,7 +29,8 @@ use crate::gfp::Gfp;
 use crate::memory::{memory, this_hart};
 use crate::page::{Folio, MappingWord, PagePtr};
 use crate::pcp;
-use crate::zone::{MigrateType, ZoneId};
+use crate::stat::{self, Item};
+use crate::zone::{AllocFlags, MigrateType, ZoneId};
 
 /// Allocates a folio of `order` for user or file memory: one reference, no flags, no mapping; its bytes
 /// are whatever was there, unless `gfp` has `ZERO`.
@@ -64,9 +65,13 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Result<PageBlock, AllocError> {
 
 #[inline(always)]
 fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    let page = match pop(gfp, order) {
-        Some(page) => page,
-        None => slow::alloc(gfp, order)?,
+    let page = if order.get() < pcp::ORDERS {
+        match pop(gfp, order) {
+            Some(page) => page,
+            None => slow::alloc(gfp, order)?,
+        }
+    } else {
+        alloc_large(gfp, order)?
     };
     if gfp.contains(Gfp::ZERO) {
         zero(page, order);
@@ -76,16 +81,30 @@ fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
     Ok(page)
 }
 
-/// From this hart's list, if it has one and nothing special is asked for.
+/// From this hart's list, if it has one and nothing special is asked of the thread.
 #[inline(always)]
 fn pop(gfp: Gfp, order: Order) -> Option<PagePtr> {
-    if order.get() >= pcp::ORDERS || Hw::thread().scope() != Scope::default() {
+    if Hw::scope() != Scope::default() {
         return None;
     }
     let irqs = IrqGuard::new();
     let page = this_hart().pcp.pop(&irqs, order, MigrateType::of(gfp))?;
     page.count().set_first();
     Some(page)
+}
+
+/// Straight from the zone, if that is above its low watermark and nothing special is asked of the thread.
+#[inline(never)]
+fn alloc_large(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
+    if Hw::scope() == Scope::default()
+        && let Some(page) =
+            memory().zone(ZoneId::of(gfp)).alloc_block(order, MigrateType::of(gfp), AllocFlags::LOW)
+    {
+        page.count().set_first();
+        stat::add(Item::PgAlloc, order.pages() as i64);
+        return Ok(page);
+    }
+    slow::alloc(gfp, order)
 }
 
 fn zero(page: PagePtr, order: Order) {

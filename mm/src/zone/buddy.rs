@@ -3,18 +3,19 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{AllocFlags, FreeLists, MigrateType, Zone};
+use super::{AllocFlags, FreeLists, ListOffset, MigrateType, Zone};
 use crate::addr::Order;
 use crate::page::{Count, PagePtr};
 
 impl Zone {
     /// Takes one block, if the watermark allows. It is nobody's: no reference, no type.
+    #[inline(always)]
     pub(crate) fn alloc_block(&self, order: Order, kind: MigrateType, flags: AllocFlags) -> Option<PagePtr> {
         let mut lists = self.lists.lock();
         if !self.watermark_ok(order, 1, flags) {
             return None;
         }
-        let (page, _) = lists.take(order, kind, 1)?;
+        let page = lists.take(order, kind)?;
         self.sub_free(order.pages());
         Some(page)
     }
@@ -38,7 +39,7 @@ impl Zone {
         };
         let mut got = 0;
         while got < wanted {
-            let Some((first, units)) = lists.take(order, kind, wanted - got) else { break };
+            let Some((first, units)) = lists.take_units(order, kind, wanted - got) else { break };
             // Descending, so that a last-in-first-out list hands them out in ascending order.
             for unit in (0..units).rev() {
                 each(first.nth(unit << order.get()));
@@ -50,6 +51,7 @@ impl Zone {
     }
 
     /// Gives a block back that is nobody's.
+    #[inline(always)]
     pub(crate) fn free_block(&self, page: PagePtr, order: Order) {
         let mut lists = self.lists.lock();
         lists.put(page, order);
@@ -82,59 +84,68 @@ impl Zone {
 }
 
 impl FreeLists {
+    /// Takes a block of `order`. Where the free blocks of its mobility are larger, the smallest is cut.
+    #[inline(always)]
+    fn take(&mut self, order: Order, kind: MigrateType) -> Option<PagePtr> {
+        let (page, from, kind) = self.take_larger(order, kind)?;
+        self.cut(page, from, order, kind);
+        page.home.set(ListOffset::of(page.block_kind()));
+        Some(page)
+    }
+
     /// Takes blocks of `order` that lie side by side: one, or as many as the smallest block that is
-    /// large enough has, up to `units`, a power of two of them. Says how many.
-    #[inline]
-    fn take(&mut self, order: Order, kind: MigrateType, units: usize) -> Option<(PagePtr, usize)> {
+    /// large enough has, up to `units`. Says how many: a power of two.
+    #[inline(always)]
+    fn take_units(&mut self, order: Order, kind: MigrateType, units: usize) -> Option<(PagePtr, usize)> {
+        let (page, from, kind) = self.take_larger(order, kind)?;
+        let most = Order::new(order.get() + units.ilog2() as usize).unwrap_or(Order::MAX);
+        let keep = most.min(from);
+        self.cut(page, from, keep, kind);
+        let units = 1 << (keep.get() - order.get());
+        let list = ListOffset::of(page.block_kind());
+        for unit in 0..units {
+            page.nth(unit << order.get()).home.set(list);
+        }
+        Some((page, units))
+    }
+
+    /// Takes the smallest block of at least `order` from its list; its order, and whose lists its rest
+    /// belongs on.
+    #[inline(always)]
+    fn take_larger(&mut self, order: Order, kind: MigrateType) -> Option<(PagePtr, Order, MigrateType)> {
         let fit = self.filled(kind) >> order.get();
         if fit == 0 {
-            return self.take_stealing(order, kind, units);
+            return self.steal(order, kind);
         }
-        let found = order.get() + fit.trailing_zeros() as usize;
-        let from = Order::new(found)?;
-        let page = self.pop(from, kind)?;
-        Some((page, self.split(page, from, order, kind, units)))
+        let from = Order::new(order.get() + fit.trailing_zeros() as usize)?;
+        Some((self.pop(from, kind)?, from, kind))
     }
 
-    #[cold]
-    fn take_stealing(&mut self, order: Order, kind: MigrateType, units: usize) -> Option<(PagePtr, usize)> {
-        let (page, from, kind) = self.steal(order, kind)?;
-        Some((page, self.split(page, from, order, kind, units)))
-    }
-
-    /// Cuts blocks of `order` off the start of a block of `from` that is on no list, and puts the rest
-    /// on the lists of `kind`. Says how many blocks were cut.
+    /// Cuts a block of `order` off the start of one of `from` that is on no list, and puts the rest on
+    /// the lists of `kind`.
     #[inline(always)]
-    fn split(&mut self, page: PagePtr, from: Order, order: Order, kind: MigrateType, units: usize) -> usize {
-        let keep = (order.get() + units.ilog2() as usize).min(from.get());
+    fn cut(&mut self, page: PagePtr, from: Order, order: Order, kind: MigrateType) {
         let mut at = from;
-        while at.get() > keep {
+        while at > order {
             let Some(half) = at.down() else { break };
-            self.push(page.nth(half.pages()), half, kind);
+            self.push(page.nth(half.pages()), half, kind as u32);
             at = half;
         }
-        let units = 1 << (keep - order.get());
-        let list = page.block_type() as u8;
-        for unit in 0..units {
-            page.nth(unit << order.get()).place.list.store(list, Relaxed);
-        }
-        units
     }
 
     /// Puts a block back, joined with its buddies as far as they are free.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, page: PagePtr, order: Order) {
         check_alignment(page, order);
-        let kind = page.block_type();
+        let kind = page.block_kind();
         let (mut page, mut order) = (page, order);
-        while order < Order::MAX {
+        while let Some(up) = order.up() {
             let buddy = page.buddy(order);
             if buddy.count().raw() != Count::buddy_word(order.get()) {
                 break;
             }
-            self.remove(buddy, order);
-            page = if buddy.as_ptr() < page.as_ptr() { buddy } else { page };
-            let Some(up) = order.up() else { break };
+            self.remove(buddy);
+            page = page.align_down(up);
             order = up;
         }
         self.push(page, order, kind);

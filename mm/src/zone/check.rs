@@ -3,6 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::list::is_on;
 use super::{FreeLists, MigrateType, Zone};
 use crate::addr::{Order, Pfn};
 use crate::page::arm::FreeArm;
@@ -26,7 +27,7 @@ impl Zone {
         for kind in MigrateType::ALL {
             for order in Order::all() {
                 let count = lists.validate_list(kind, order)?;
-                if count != lists.count(kind, order.get()) {
+                if count != lists.count(kind, order) {
                     return Err(Corrupt { what: "a free list is shorter than it says", pfn: Pfn::new(0) });
                 }
                 free += count << order.get();
@@ -49,9 +50,9 @@ impl FreeLists {
             found += 1;
             let arm = page.arm_unchecked::<FreeArm>();
             let wrong = match () {
-                _ if found > self.count(kind, order.get()) => Some("a free list is longer than it says"),
+                _ if found > self.count(kind, order) => Some("a free list is longer than it says"),
                 _ if arm.prev.load(Relaxed) != prev => Some("a free list's links do not match"),
-                _ if arm.list.load(Relaxed) != kind as u32 => Some("a free block does not know its list"),
+                _ if !is_on(page, kind, order) => Some("a free block does not know its list"),
                 _ => wrong_block(page, order),
             };
             if let Some(what) = wrong {

@@ -11,7 +11,7 @@ mod list;
 mod steal;
 mod watermark;
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{Order, Pfn};
 use crate::gfp::Gfp;
@@ -83,7 +83,7 @@ impl MigrateType {
     }
 
     #[inline(always)]
-    pub(crate) const fn from_index(index: u8) -> Self {
+    pub(crate) const fn from_index(index: u32) -> Self {
         match index {
             1 => Self::Movable,
             2 => Self::Reclaimable,
@@ -160,16 +160,20 @@ impl Zone {
         (Pfn::new(self.span[0].load(Relaxed)), Pfn::new(self.span[1].load(Relaxed)))
     }
 
-    /// How many free blocks of each order there are, over all types (`/proc/buddyinfo`).
-    pub fn free_blocks(&self) -> [u64; Order::COUNT] {
-        let lists = self.lists.lock();
-        core::array::from_fn(|order| MigrateType::ALL.iter().map(|&kind| lists.count(kind, order)).sum())
-    }
-
     /// How many free blocks of each order there are of one type (`/proc/pagetypeinfo`).
     pub fn free_blocks_of(&self, kind: MigrateType) -> [u64; Order::COUNT] {
+        let mut counts = [0; Order::COUNT];
         let lists = self.lists.lock();
-        core::array::from_fn(|order| lists.count(kind, order))
+        for (count, order) in counts.iter_mut().zip(Order::all()) {
+            *count = lists.count(kind, order);
+        }
+        counts
+    }
+
+    /// How many free blocks of each order there are, over all types (`/proc/buddyinfo`).
+    pub fn free_blocks(&self) -> [u64; Order::COUNT] {
+        let of = MigrateType::ALL.map(|kind| self.free_blocks_of(kind));
+        core::array::from_fn(|order| of.iter().map(|counts| counts[order]).sum())
     }
 
     /// Adds a range of RAM to the span; nothing of it is free yet.
@@ -194,28 +198,65 @@ impl Zone {
     }
 }
 
-impl Page {
-    /// The mobility of the block that the page is in.
+impl PagePtr {
+    /// The number of the mobility of the block that the page is in.
     #[inline(always)]
-    pub fn block_type(&self) -> MigrateType {
-        MigrateType::from_index(self.ptr().align_down(BLOCK_ORDER).place.block.load(Relaxed))
+    fn block_kind(self) -> u32 {
+        self.align_down(BLOCK_ORDER).block.0.load(Relaxed)
     }
 }
 
-/// Where the allocator keeps a page. Written under the zone's lock only.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Of the first page of an allocated block: the list of a hart that it goes to when it is freed.
-    /// The mobility of its block, kept here so that a free need not look at another descriptor.
-    pub(crate) list: core::sync::atomic::AtomicU8,
-    /// Of the first page of a block of [`BLOCK_ORDER`]: the mobility of its pages.
-    pub(crate) block: core::sync::atomic::AtomicU8,
-    reserved: core::sync::atomic::AtomicU16,
+impl Page {
+    /// The mobility of the block that the page is in.
+    pub fn block_type(&self) -> MigrateType {
+        MigrateType::from_index(self.ptr().block_kind())
+    }
 }
+
+/// Where a hart's list of order 0 of some mobility is, in bytes from the first one: a page knows it, so
+/// that freeing it is no arithmetic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListOffset(u32);
+
+impl ListOffset {
+    #[inline(always)]
+    fn of(kind: u32) -> Self {
+        Self(kind * crate::pcp::KIND_BYTES)
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub(crate) fn bytes(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Of the first page of an allocated block: the list of a hart that it goes to when it is freed, that of
+/// the mobility of its block; kept here so that a free need not look there. Written under the zone's lock.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Home(AtomicU32);
+
+impl Home {
+    /// The list.
+    #[inline(always)]
+    pub(crate) fn list(&self) -> ListOffset {
+        ListOffset(self.0.load(Relaxed))
+    }
+
+    #[inline(always)]
+    fn set(&self, list: ListOffset) {
+        self.0.store(list.0, Relaxed);
+    }
+}
+
+/// The number of a mobility. Written under the zone's lock.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct BlockKind(AtomicU32);
 
 /// Sets the mobility of the block that starts with `first`. Under the zone's lock, or at boot.
 pub(crate) fn set_block_type(first: PagePtr, kind: MigrateType) {
     debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
-    first.place.block.store(kind as u8, Relaxed);
+    first.block.0.store(kind as u32, Relaxed);
 }

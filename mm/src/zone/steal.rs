@@ -28,6 +28,8 @@ impl MigrateType {
 impl FreeLists {
     /// A block of at least `order` from the lists of another type than `kind`, out of the lists; its
     /// order, and the type whose lists its rest belongs on.
+    #[cold]
+    #[inline(never)]
     pub(super) fn steal(&mut self, order: Order, kind: MigrateType) -> Option<(PagePtr, Order, MigrateType)> {
         let found = kind.fallbacks().into_iter().filter_map(|other| {
             let filled = self.filled(other);
@@ -38,14 +40,14 @@ impl FreeLists {
         let largest = Order::new(largest as usize)?;
         let page = self.first(other, largest)?;
         if largest >= BLOCK_ORDER {
-            self.remove(page, largest);
+            self.remove(page);
             for block in 0..largest.pages() >> BLOCK_ORDER.get() {
                 set_block_type(page.nth(block << BLOCK_ORDER.get()), kind);
             }
             return Some((page, largest, kind));
         }
         if kind.claims(largest) && self.claim_block(page, kind) {
-            self.remove(page, largest);
+            self.remove(page);
             return Some((page, largest, kind));
         }
         // Not worth it: just this block, the smallest that will do. Its rest stays what it was.
@@ -63,8 +65,8 @@ impl FreeLists {
             return false;
         }
         for (page, order) in free_blocks(first) {
-            self.remove(page, order);
-            self.push(page, order, kind);
+            self.remove(page);
+            self.push(page, order, kind as u32);
         }
         set_block_type(first, kind);
         true
