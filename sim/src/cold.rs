@@ -57,6 +57,7 @@ pub(crate) static COLD: Cold = Cold {
     unpark: |word, count| {
         machine().map_or(0, |machine| machine.turn.unpark(core::ptr::from_ref(word).addr(), count))
     },
+    // A test asks for it by the thread's `need_resched`: then whoever lets a spin lock go yields.
     reschedule: || {
         if let Some(machine) = machine() {
             machine.turn.yield_now(Hw::hart());

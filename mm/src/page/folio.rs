@@ -284,7 +284,8 @@ impl Folio {
     #[inline]
     pub fn try_lock(&self) -> Option<FolioGuard<'_>> {
         let old = self.word().fetch_or(PageFlags::LOCKED.bits(), Acquire);
-        (old & PageFlags::LOCKED.bits() == 0).then_some(FolioGuard(self))
+        // The guard is made only if the lock is had: dropping one unlocks.
+        (old & PageFlags::LOCKED.bits() == 0).then(|| FolioGuard(self))
     }
 
     #[cold]
@@ -370,5 +371,24 @@ impl Drop for FolioGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::addr::Order;
+    use crate::gfp::Gfp;
+    use crate::host::HostMachine;
+    use crate::page_alloc::alloc_folio;
+
+    #[test]
+    fn who_fails_to_lock_does_not_unlock() {
+        let _machine = HostMachine::new(16 << 20, 1);
+        let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
+        let guard = folio.try_lock().unwrap();
+        assert!(folio.try_lock().is_none());
+        assert!(folio.try_lock().is_none());
+        drop(guard);
+        assert!(folio.try_lock().is_some());
     }
 }
