@@ -79,12 +79,11 @@ pub(super) const GUESTS: &[Guest] = &[
         length: Length::Long,
         ..ours("threads_mmap-20", &[ours!("threads_mmap"), "20"])
     },
-    Guest {
-        smp: 2,
-        seconds: 900,
-        length: Length::Long,
-        ..ours("sysfuzz-200000", &[ours!("sysfuzz"), "200000"])
-    },
+    Guest { smp: 2, ..ours("signals", &[ours!("signals")]) },
+    Guest { smp: 2, ..ours("futex", &[ours!("futex")]) },
+    Guest { smp: 2, ..ours("pipes", &[ours!("pipes")]) },
+    Guest { smp: 2, ..ours("processes", &[ours!("processes")]) },
+    ours("vmsplit", &[ours!("vmsplit")]),
     Guest {
         release: true,
         cpus: false,
