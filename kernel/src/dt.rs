@@ -143,13 +143,14 @@ pub fn platform() -> &'static Platform {
 ///
 /// # Safety
 /// There is a device tree, which nobody changes, and the direct map maps it.
+#[inline(never)]
 pub unsafe fn init(tree: PhysAddr, boot_hart: u64) -> Result<&'static Platform, &'static str> {
     // SAFETY: the caller vouches for the tree.
     let fdt = unsafe { Fdt::from_raw(tree.as_ptr()) }.map_err(|_| "the device tree is malformed")?;
-    let platform = read(fdt, tree, boot_hart)?;
-    Ok(PLATFORM.call_once(|| platform))
+    PLATFORM.try_call_once(|| read(fdt, tree, boot_hart))
 }
 
+#[inline(never)]
 fn read(fdt: Fdt<'static>, tree: PhysAddr, boot_hart: u64) -> Result<Platform, &'static str> {
     let mut platform = Platform {
         tree: PhysRange::new(tree.get(), fdt.data().len() as u64),

@@ -167,7 +167,7 @@ _start_secondary:
     pgd = sym super::EARLY_PGD,
     task = sym super::BOOT_TASK,
     stack = sym super::BOOT_STACK,
-    stack_size = const crate::task::STACK_BYTES,
+    stack_size = const super::BOOT_STACK_BYTES,
     boot = sym super::boot,
     secondary = sym super::smp::secondary,
 );

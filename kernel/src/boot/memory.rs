@@ -23,6 +23,7 @@ unsafe extern "C" {
 const DIRECT_END: u64 = DIRECT_MAP_SIZE;
 
 /// Makes the kernel's tables, turns them on, starts the memory manager; returns `satp`.
+#[inline(never)]
 pub(super) fn init(platform: &Platform, image: Image) -> u64 {
     match try_init(platform, image) {
         Ok(satp) => satp,

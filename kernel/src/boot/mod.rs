@@ -16,7 +16,7 @@ use spin::Once;
 
 pub use registers::Registers;
 
-use crate::task::{STACK_BYTES, Task, current};
+use crate::task::{Task, current};
 use crate::{
     cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, selftest, time,
     trap, virtio,
@@ -25,13 +25,16 @@ use crate::{
 /// The thread that boots; the boot hart's idle thread after that.
 static BOOT_TASK: Task = Task::boot();
 
+/// More than other stacks have: reading the device tree and laying out memory keep large tables.
+const BOOT_STACK_BYTES: usize = 32 << 10;
+
 #[repr(C, align(16))]
-struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
+struct Stack(UnsafeCell<[u8; BOOT_STACK_BYTES]>);
 
 // SAFETY: the boot hart alone runs on it.
 unsafe impl Sync for Stack {}
 
-static BOOT_STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
+static BOOT_STACK: Stack = Stack(UnsafeCell::new([0; BOOT_STACK_BYTES]));
 
 #[repr(C, align(4096))]
 struct EarlyTable(UnsafeCell<[u64; 512]>);
@@ -96,7 +99,7 @@ static COLD: Cold = Cold {
 
 /// The first Rust that runs: on the boot hart, with the early tables, interrupts off.
 extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> ! {
-    BOOT_TASK.adopt_boot(BOOT_STACK.0.get().cast());
+    BOOT_TASK.adopt_boot(BOOT_STACK.0.get().cast(), BOOT_STACK_BYTES);
     hart::set_id(0, hart_id as u64);
     hart::hart(0).set_idle(&BOOT_TASK);
     stat::entry(entered);

@@ -5,9 +5,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rux_mm::page_alloc::{free_pages_count, total_pages};
+use rux_mm::addr::PAGE_SIZE;
+use rux_mm::page_alloc::free_pages_count;
 
-use crate::{cmdline, time};
+use crate::{cmdline, dt, time};
 
 static ENTRY: AtomicU64 = AtomicU64::new(0);
 static FIRST_USER: AtomicU64 = AtomicU64::new(0);
@@ -18,12 +19,15 @@ pub(super) fn entry(ticks: u64) {
     ENTRY.store(ticks, Relaxed);
 }
 
-/// Notes when user mode is first entered, and what memory is taken then.
-pub(crate) fn first_user() {
+/// Notes when the first program starts that init runs, and what memory is taken then: all that is not free,
+/// descriptors and image included.
+pub(crate) fn program_starts() {
     if FIRST_USER.load(Relaxed) == 0
         && FIRST_USER.compare_exchange(0, time::ticks(), Relaxed, Relaxed).is_ok()
     {
-        TAKEN_KB.store((total_pages().saturating_sub(free_pages_count())) * 4, Relaxed);
+        let ram: u64 = dt::platform().memory.iter().map(|range| range.len() / 1024).sum();
+        let free = free_pages_count() * (PAGE_SIZE as u64 / 1024);
+        TAKEN_KB.store(ram.saturating_sub(free), Relaxed);
     }
 }
 

@@ -116,6 +116,7 @@ fn become_program(
         process.tree.get_mut(&mut tasklist).exit_signal = Some(Signal::CHLD);
     }
     fpu::reset_current();
+    crate::boot::stat::program_starts();
 }
 
 /// Ends all other threads of the process, and takes its number (Linux: `de_thread`).

@@ -28,10 +28,11 @@ use crate::process::Thread;
 use crate::sched::{self, Context};
 use crate::trap::TrapFrame;
 
-/// A kernel stack: 16 KiB, a block of [`STACK_ORDER`].
+/// A kernel stack: a block of [`STACK_ORDER`].
 pub const STACK_BYTES: usize = PAGE_SIZE << STACK_ORDER;
-/// log2 of a kernel stack's pages.
-pub const STACK_ORDER: usize = 2;
+/// log2 of a kernel stack's pages: 16 KiB, and 32 KiB where the compiler keeps all its copies (Linux: `THREAD_SIZE`,
+/// twice as much with KASAN).
+pub const STACK_ORDER: usize = if cfg!(debug_assertions) { 3 } else { 2 };
 /// What the lowest words of a stack hold as long as it was never used up.
 const CANARY: [u64; 2] = [0x5748_4f20_4741_5645, 0x2054_4845_2046_4c4f];
 /// Below this distance from its end a stack counts as used up: what handling that needs.
@@ -156,8 +157,8 @@ impl Task {
     }
 
     /// Makes this static thread, which runs, the idle one of its hart; `stack` is where its stack starts.
-    pub(crate) fn adopt_boot(&'static self, stack: *mut u8) {
-        self.set_limits(stack as usize);
+    pub(crate) fn adopt_boot(&'static self, stack: *mut u8, bytes: usize) {
+        self.set_limits(stack as usize, bytes);
         self.info.task.store(core::ptr::from_ref(self).addr(), Relaxed);
         self.sched.is_idle.store(true, Relaxed);
         self.sched.on_hart.store(true, Relaxed);
@@ -175,14 +176,14 @@ impl Task {
             started_at: crate::time::now(),
             ..Self::empty(tid, user)
         })?;
-        task.set_limits(base as usize);
+        task.set_limits(base as usize, STACK_BYTES);
         task.info.task.store(KArc::as_ptr(&task).addr(), Relaxed);
         stat::add(Item::KernelStackKb, (STACK_BYTES / 1024) as i64);
         Ok(task)
     }
 
-    fn set_limits(&self, base: usize) {
-        self.info.kernel_sp.store(base + STACK_BYTES - size_of::<TrapFrame>(), Relaxed);
+    fn set_limits(&self, base: usize, bytes: usize) {
+        self.info.kernel_sp.store(base + bytes - size_of::<TrapFrame>(), Relaxed);
         self.info.scratch[0].store((base + STACK_RESERVE) as u64, Relaxed);
     }
 

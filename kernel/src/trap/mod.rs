@@ -125,7 +125,6 @@ fn work(frame: &mut TrapFrame) {
 
 /// A new thread's way to user mode. Interrupts are off, on return too.
 pub(crate) extern "C" fn first_return(frame: &mut TrapFrame) {
-    crate::boot::stat::first_user();
     leave(frame);
 }
 
