@@ -73,6 +73,21 @@ pub fn reboot() {
     sbi_rt::system_reset(sbi_rt::ColdReboot, sbi_rt::NoReason);
 }
 
+/// `mvendorid` of the harts.
+pub fn vendor_id() -> usize {
+    sbi_rt::get_mvendorid()
+}
+
+/// `marchid` of the harts.
+pub fn arch_id() -> usize {
+    sbi_rt::get_marchid()
+}
+
+/// `mimpid` of the harts.
+pub fn implementation_id() -> usize {
+    sbi_rt::get_mimpid()
+}
+
 /// Writes one byte to the firmware's console, before there is a UART of our own.
 pub fn debug_byte(byte: u8) {
     sbi_rt::console_write_byte(byte);

@@ -6,7 +6,10 @@
 //! | [`inode`], [`dentry`], [`superblock`], [`mount`] | the objects of the tree |
 //! | [`namei`], [`open`], [`change`] | walks, opening, changing |
 //! | [`file`], [`table`], [`context`], [`iobuf`], [`poll`], [`locks`] | open files, and what a process has of them |
-//! | [`tmpfs`], [`memfd`], [`initramfs`], [`pipe`], [`anon`], [`device`], [`tty`] | the files that there are |
+//! | [`tmpfs`], [`memfd`], [`initramfs`], [`devtmpfs`], [`device`], [`pipe`], [`eventfd`], [`epoll`], [`anon`] | the files that there are |
+//! | [`procfs`] | what the kernel tells |
+//! | [`tty`] | terminals and job control |
+//! | [`current`], [`user`], [`limit`], [`fcntl`], [`stat`], [`mounting`] | what system calls need beside |
 //!
 //! Locks, outermost first: a file's position, the mount table and the rename lock, directories, the
 //! inode's `rwsem`, a pipe's or a terminal's own; below `mmap_lock` only spinlocks. User memory is

@@ -102,6 +102,25 @@ impl Mount {
         self.flags.store(flags.bits(), Relaxed);
     }
 
+    /// The part of its file system that is mounted, as a path from the file system's root.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn root_path(&self) -> Result<KVec<u8>> {
+        let mut path: KVec<u8> = KVec::new();
+        let mut at = self.root.clone();
+        while let Some(above) = at.parent() {
+            // Written backwards, and turned around at the end.
+            at.with_name(|name| path.try_extend(name.iter().rev().chain(b"/").copied(), Gfp::NOWAIT))?;
+            at = above;
+        }
+        if path.is_empty() {
+            path.push(b'/', Gfp::KERNEL)?;
+        }
+        path.reverse();
+        Ok(path)
+    }
+
     /// The place that it is mounted on.
     pub fn mountpoint(&self) -> Option<Path> {
         self.at.lock().clone()
@@ -362,9 +381,12 @@ fn release(mount: &Mount) {
     }
 }
 
-/// Calls `f` with each mount in the order in which they were made, for /proc/mounts. Holds the table.
-pub fn for_each(mut f: impl FnMut(&Mount) -> fmt::Result) -> fmt::Result {
-    MOUNTS.read().iter().try_for_each(|mount| f(mount))
+/// All mounts in the order in which they were made.
+///
+/// # Errors
+/// No memory for the list.
+pub fn all() -> Result<KVec<KArc<Mount>>> {
+    Ok(MOUNTS.read().try_clone(Gfp::KERNEL)?)
 }
 
 /// The number of mounts on which /proc/PID/mountinfo's parent column stands.

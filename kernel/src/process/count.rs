@@ -9,6 +9,8 @@ use crate::errno::{Errno, Result};
 
 /// User threads, those that ended and were not reaped included.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// User threads ever started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 /// The most of them.
 static MAX_THREADS: AtomicUsize = AtomicUsize::new(20);
 
@@ -25,6 +27,11 @@ pub(super) fn init(memory: u64) {
 /// Threads there are.
 pub fn threads() -> usize {
     THREADS.load(Relaxed)
+}
+
+/// Threads ever started (`processes` of /proc/stat).
+pub fn started() -> usize {
+    STARTED.load(Relaxed)
 }
 
 /// Threads there may be.
@@ -64,6 +71,7 @@ impl ThreadCount {
     pub(super) fn unlimited(user: KArc<User>) -> Self {
         user.processes.fetch_add(1, Relaxed);
         THREADS.fetch_add(1, Relaxed);
+        STARTED.fetch_add(1, Relaxed);
         Self(user)
     }
 }

@@ -134,6 +134,9 @@ fn notify(task: &Task, thread: &Thread, status: i32) {
     let mut group = process.group();
     let held = group.threads.remove(task);
     let last = group.threads.is_empty();
+    if last {
+        *process.last_comm.lock() = task.comm();
+    }
     let status = group.exit.unwrap_or(status);
     drop(group);
     let pid = thread.pid_ref();

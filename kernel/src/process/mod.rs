@@ -30,7 +30,9 @@ pub mod wait;
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-pub use count::{ThreadCount, max as max_threads, set_max as set_max_threads, threads};
+pub use count::{
+    ThreadCount, max as max_threads, set_max as set_max_threads, started as threads_started, threads,
+};
 pub use cred::{Caps, Cred};
 pub use exit::{exit_group, exit_thread, wait_status};
 pub(crate) use exit::{finish_vfork, release_promises};
@@ -83,6 +85,8 @@ pub struct Process {
     pub timers: ProcessTimers,
     /// Since boot, in nanoseconds.
     pub start_time: u64,
+    /// The name of the thread that was the last, for as long as the process is a zombie.
+    last_comm: SpinLock<[u8; 16]>,
     parent_pid: AtomicU32,
     session_nr: AtomicU32,
     /// Adjustment of the OOM score, -1000 to 1000 (`/proc/PID/oom_score_adj`).
@@ -144,6 +148,7 @@ impl Process {
             usage: usage::Totals::default(),
             timers: ProcessTimers::new(),
             start_time: crate::time::now(),
+            last_comm: SpinLock::new(Rank::ThreadField, [0; 16]),
             parent_pid: AtomicU32::new(0),
             session_nr: AtomicU32::new(0),
             oom_score_adj: AtomicI32::new(like.map_or(0, |like| like.oom_score_adj.load(Relaxed))),
@@ -162,6 +167,11 @@ impl Process {
     /// The number, to be kept.
     pub fn pid_ref(&self) -> &KArc<Pid> {
         &self.pid
+    }
+
+    /// The name that a zombie is shown with.
+    pub fn last_comm(&self) -> [u8; 16] {
+        *self.last_comm.lock()
     }
 
     /// The parent's number (`getppid`).

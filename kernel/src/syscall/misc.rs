@@ -60,6 +60,38 @@ pub fn host_name() -> [u8; UTS_LEN] {
     NAMES.lock().host
 }
 
+/// The name of the domain, as [`host_name`].
+pub fn domain_name() -> [u8; UTS_LEN] {
+    NAMES.lock().domain
+}
+
+/// A name as a field; what is too long is cut, as /proc/sys does.
+fn cut(name: &[u8]) -> [u8; UTS_LEN] {
+    let mut field = [0; UTS_LEN];
+    for (to, from) in field[..UTS_LEN - 1].iter_mut().zip(name) {
+        *to = *from;
+    }
+    field
+}
+
+/// Names the host (/proc/sys/kernel/hostname). Whether the caller may has been asked.
+///
+/// # Errors
+/// None now.
+pub fn set_host_name(name: &[u8]) -> Result<()> {
+    NAMES.lock().host = cut(name);
+    Ok(())
+}
+
+/// Names the domain, as [`set_host_name`].
+///
+/// # Errors
+/// None now.
+pub fn set_domain_name(name: &[u8]) -> Result<()> {
+    NAMES.lock().domain = cut(name);
+    Ok(())
+}
+
 fn uname(args: &Args) -> Result<usize> {
     let (host, domain) = {
         let names = NAMES.lock();

@@ -23,6 +23,8 @@ ranks! {
     // Of the kernel around: taken before anything of `mm`, and held while user memory is copied.
     /// An open file's position (sleeps).
     FilePosition,
+    /// The text of an open file of procfs (sleeps).
+    ProcText,
     /// A file system's renames of directories, one at a time (sleeps).
     Rename,
     /// The mount table (sleeps).

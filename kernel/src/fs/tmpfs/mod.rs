@@ -67,6 +67,8 @@ impl Options {
 
 struct Super {
     limits: KArc<Limits>,
+    /// The limits that nobody chose: those are not shown.
+    standard: (u64, u64),
 }
 
 impl SuperOps for Super {
@@ -86,11 +88,10 @@ impl SuperOps for Super {
 
     fn show_options(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let (pages, inodes) = (self.limits.pages.limit(), self.limits.max_inodes.load(Relaxed));
-        let standard = Options::standard();
-        if pages != u64::MAX && pages != standard.pages {
+        if pages != u64::MAX && pages != self.standard.0 {
             write!(out, ",size={}k", pages * (PAGE_SIZE as u64 / 1024))?;
         }
-        if inodes != u64::MAX && inodes != standard.inodes {
+        if inodes != u64::MAX && inodes != self.standard.1 {
             write!(out, ",nr_inodes={inodes}")?;
         }
         Ok(())
@@ -108,7 +109,9 @@ pub fn mount(fs: FsType, options: &Options) -> Result<(KArc<SuperBlock>, KArc<De
         inodes: AtomicU64::new(0),
     };
     let limits = KArc::new(limits, Gfp::KERNEL)?;
-    let ops = kbox_dyn!(KBox::new(Super { limits: limits.clone() }, Gfp::KERNEL)? => dyn SuperOps);
+    let standard = Options::standard();
+    let sup = Super { limits: limits.clone(), standard: (standard.pages, standard.inodes) };
+    let ops = kbox_dyn!(KBox::new(sup, Gfp::KERNEL)? => dyn SuperOps);
     let sb = SuperBlock::new(fs, ops)?;
     let attributes = Attributes::new(FileKind::Directory, options.mode, options.uid, options.gid);
     let inode = new_inode(&sb, &limits, New::Directory, attributes)?;
