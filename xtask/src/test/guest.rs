@@ -84,6 +84,16 @@ pub(super) const GUESTS: &[Guest] = &[
     Guest { smp: 2, ..ours("pipes", &[ours!("pipes")]) },
     Guest { smp: 2, ..ours("processes", &[ours!("processes")]) },
     ours("vmsplit", &[ours!("vmsplit")]),
+    Guest { smp: 2, mem: "256M", seconds: 120, ..ours("badprog", &[ours!("badprog")]) },
+    Guest { smp: 2, seconds: 120, ..ours("sysfuzz", &[ours!("sysfuzz"), "20000"]) },
+    Guest {
+        smp: 2,
+        seconds: 900,
+        length: Length::Long,
+        ..ours("sysfuzz-200000", &[ours!("sysfuzz"), "200000"])
+    },
+    Guest { smp: 2, ..ours("elffuzz", &[ours!("elffuzz"), "300"]) },
+    Guest { smp: 2, seconds: 600, length: Length::Long, ..ours("elffuzz-5000", &[ours!("elffuzz"), "5000"]) },
     Guest {
         release: true,
         cpus: false,
