@@ -6,7 +6,6 @@
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
-use spin::Once;
 
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
 use crate::early::{EarlyMemory, MapVmemmap};
@@ -17,8 +16,9 @@ use crate::paging::Paging;
 use crate::pcp::{Limits, Pcp};
 use crate::slab::SlabState;
 use crate::stat::Counters;
+use crate::sync::{Rank, SpinLock};
 use crate::zone::{BLOCK_ORDER, MigrateType, Watermark, Zone, ZoneId, set_block_type};
-use crate::{inject, page_alloc};
+use crate::{inject, page_alloc, slab};
 
 /// What the command line says about memory.
 #[derive(Clone, Copy, Default, Debug)]
@@ -35,7 +35,7 @@ pub struct Memory {
     pub(crate) slab: SlabState,
     pub(crate) zones: [Zone; ZoneId::COUNT],
     pub(crate) pcp_limits: Limits,
-    pub(crate) reclaim: Once<Reclaim>,
+    pub(crate) reclaim: SpinLock<Option<Reclaim>>,
     /// Whether threads may sleep yet; until then no allocation reclaims by itself.
     pub(crate) may_sleep: AtomicBool,
     pub(crate) inject: inject::State,
@@ -72,7 +72,7 @@ impl Memory {
             slab: SlabState::new(),
             zones: [Zone::new(ZoneId::Normal)],
             pcp_limits: Limits::new(),
-            reclaim: Once::new(),
+            reclaim: SpinLock::new(Rank::Zone, None),
             may_sleep: AtomicBool::new(false),
             inject: inject::State::new(),
             failures: FailureLog::new(),
@@ -120,7 +120,10 @@ impl Memory {
             zone.present_pages() * 4,
             self.reserved_pages() * 4
         );
-        self.boot_slab(harts)
+        self.boot_slab(harts)?;
+        page_alloc::register_reclaim(|_, _| slab::drain_all());
+        // Now, when nobody else could be waiting for it.
+        page_alloc::zero_folio().map(|_| ())
     }
 
     /// Makes the descriptors of the section that starts with `first`.

@@ -133,7 +133,11 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     if sched::start_reaper().is_err() {
         panic!("no memory for the reaper");
     }
-    let init = if cmdline::flag("rux.selftest") { selftest::run } else { |_| process::start_init() };
+    let init = |arg| {
+        // From here on there is another thread to run while this one sleeps.
+        rux_mm::memory().allow_sleep();
+        if cmdline::flag("rux.selftest") { selftest::run(arg) } else { process::start_init() }
+    };
     if sched::spawn_kthread("init", init, 0).is_err() {
         panic!("no memory for the first thread");
     }

@@ -140,13 +140,13 @@ pub fn total_pages() -> u64 {
     memory().total_pages()
 }
 
-/// Frees memory so that an allocation of `order` may succeed, within `gfp`; says how many pages it freed.
-/// Called with nothing locked, in a thread that may sleep.
+/// Frees memory so that an allocation of `order` may succeed, within `gfp`; says how many pages it freed: 0
+/// is the end of the matter. Called without spinlocks, in a thread that may sleep.
 pub type Reclaim = fn(gfp: Gfp, order: Order) -> usize;
 
-/// Registers who frees memory when there is none; the first call counts.
+/// Registers who frees memory when there is none: until then, slab gives back what it keeps ready.
 pub fn register_reclaim(reclaim: Reclaim) {
-    memory().reclaim.call_once(|| reclaim);
+    *memory().reclaim.lock() = Some(reclaim);
 }
 
 #[cfg(test)]

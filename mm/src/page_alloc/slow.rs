@@ -18,9 +18,6 @@ use crate::pcp;
 use crate::stat::{self, Item};
 use crate::zone::{AllocFlags, MigrateType, ZoneId};
 
-/// Times that reclaim may free nothing until the allocation gives up (Linux: `MAX_RECLAIM_RETRIES`).
-const RETRIES: u32 = 16;
-
 /// Blocks larger than this are not worth many tries (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
 const COSTLY_ORDER: usize = 3;
 
@@ -103,16 +100,14 @@ fn reclaiming(gfp: Gfp, order: Order, flags: AllocFlags) -> Option<PagePtr> {
     if let Some(page) = take(gfp, order, flags) {
         return Some(page);
     }
-    let reclaim: Reclaim = *memory().reclaim.get()?;
-    let mut idle = 0;
+    let reclaim: Reclaim = (*memory().reclaim.lock())?;
     loop {
         let freed = reclaim(gfp, order);
         if let Some(page) = take(gfp, order, flags) {
             return Some(page);
         }
-        idle = if freed == 0 { idle + 1 } else { 0 };
         let costly = order.get() > COSTLY_ORDER && !gfp.contains(Gfp::RETRY_MAYFAIL);
-        if gfp.contains(Gfp::NORETRY) || costly || idle > RETRIES || cold::fatal_signal() {
+        if freed == 0 || gfp.contains(Gfp::NORETRY) || costly || cold::fatal_signal() {
             return None;
         }
         // What was freed may be on another hart's lists.
