@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering::
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 
-use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtRange};
 use crate::early::{EarlyMemory, MapVmemmap};
 use crate::error::AllocError;
 use crate::page::{Memmap, PAGES_PER_SECTION, PageFlags, pfn_to_page, section_map};
@@ -220,7 +220,7 @@ impl core::fmt::Debug for Memory {
 /// Zeroes descriptors that were just mapped: each is a frame that nobody was ever given.
 fn clear(map: VirtRange) {
     let base = Hw::vmemmap();
-    let offset = (map.start - VirtAddr::new(base.addr() as u64)) as usize;
+    let offset = map.start.get().wrapping_sub(base.addr() as u64) as usize;
     for page in (0..map.len() as usize).step_by(PAGE_SIZE) {
         // SAFETY: the section's descriptors are mapped, and nobody knows of them yet.
         unsafe { Hw::clear_page(base.wrapping_add(offset + page)) };

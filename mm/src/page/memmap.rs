@@ -67,7 +67,9 @@ impl Memmap {
 /// The kernel's addresses of the descriptors of the section with `pfn`.
 pub(crate) fn section_map(pfn: Pfn) -> VirtRange {
     let first = pfn.get() / PAGES_PER_SECTION;
-    let start = VirtAddr::new(Hw::vmemmap().addr() as u64) + first * SECTION_MAP_SIZE as u64;
+    // On the host frame 0 may have its descriptor, which does not exist, below address 0.
+    let base = Hw::vmemmap().addr() as u64;
+    let start = VirtAddr::new(base.wrapping_add(first * SECTION_MAP_SIZE as u64));
     VirtRange::new(start, start + SECTION_MAP_SIZE as u64)
 }
 

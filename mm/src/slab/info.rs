@@ -6,7 +6,7 @@ use rux_machine::MAX_HARTS;
 
 use super::freelist::Links;
 use super::kmem::{KmemCache, Objects, slab_of, slab_order_of, slab_word};
-use super::state::sheaf_of;
+use super::state::{CACHES, sheaf_of};
 use crate::memory::memory;
 use crate::page::{PagePtr, PageType, SlabArm};
 
@@ -78,9 +78,9 @@ pub fn for_each_cache(each: impl FnMut(CacheInfo)) {
 pub fn validate() {
     for cache in memory().slab.iter() {
         check_list(cache);
-        check_pages(cache);
         check_sheaves(cache);
     }
+    check_pages();
 }
 
 fn check_list(cache: &'static KmemCache) {
@@ -116,20 +116,38 @@ fn check_slab(cache: &'static KmemCache, slab: PagePtr) {
     assert_eq!(count + word.in_use(), word.carved(), "{name}: objects lost: {word:?}");
 }
 
-/// Looks for the cache's slabs among all pages, as full ones are on no list.
-fn check_pages(cache: &'static KmemCache) {
-    let (mut slabs, mut objects, mut free) = (0, 0, 0);
-    for page in slab_pages().filter(|page| is_of(cache, page)) {
-        check_slab(cache, page);
-        let word = slab_word(page);
-        slabs += 1;
-        objects += word.objects() as usize;
-        free += !word.is_full() as usize;
+/// What was found of one cache.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    slabs: usize,
+    objects: usize,
+    partial: usize,
+}
+
+/// Looks for slabs among all pages, as full ones are on no list.
+fn check_pages() {
+    let mut found = [Found::default(); CACHES];
+    for slab in slab_pages() {
+        let cache = slab.arm::<SlabArm>().cache.load(Relaxed);
+        // SAFETY: a slab's pages name its cache, which stays.
+        let cache: &'static KmemCache = unsafe { &*core::ptr::with_exposed_provenance(cache) };
+        check_slab(cache, slab);
+        let word = slab_word(slab);
+        let found = &mut found[cache.offset.number()];
+        found.slabs += 1;
+        found.objects += word.objects() as usize;
+        found.partial += !word.is_full() as usize;
     }
-    let name = cache.shape.name;
-    assert_eq!(slabs, cache.slabs.load(Relaxed), "{name}: number of slabs");
-    assert_eq!(objects, cache.objects.load(Relaxed), "{name}: number of objects");
-    assert_eq!(free, cache.partial.lock().len(), "{name}: slab with free objects not on the list");
+    for cache in memory().slab.iter() {
+        let (name, found) = (cache.shape.name, found[cache.offset.number()]);
+        assert_eq!(found.slabs, cache.slabs.load(Relaxed), "{name}: number of slabs");
+        assert_eq!(found.objects, cache.objects.load(Relaxed), "{name}: number of objects");
+        assert_eq!(
+            found.partial,
+            cache.partial.lock().len(),
+            "{name}: slab with free objects not on the list"
+        );
+    }
 }
 
 fn is_of(cache: &'static KmemCache, page: &PagePtr) -> bool {

@@ -223,6 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic only, and much of it")]
     fn every_size_and_alignment_has_its_class() {
         for size in 1..=LARGEST {
             for align in (0..=13).map(|shift| 1 << shift).filter(|align| *align <= LARGEST) {

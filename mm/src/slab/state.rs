@@ -24,7 +24,7 @@ use crate::page_alloc::alloc_pages;
 use crate::sync::{IrqSpinLock, Rank};
 
 /// The most caches that there can be.
-const CACHES: usize = 128;
+pub(super) const CACHES: usize = 128;
 
 /// Where a cache's sheaf is within a hart's sheaves, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ impl SheafOffset {
         self.0
     }
 
-    const fn number(self) -> usize {
+    pub(super) const fn number(self) -> usize {
         self.0 / SHEAF_SIZE
     }
 }

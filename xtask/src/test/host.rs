@@ -66,7 +66,11 @@ fn miri(long: bool) -> Result<Outcome> {
     }
     let mut command = cargo();
     command.args(["test", "--quiet"]).args(MIRI_CRATES).arg("--target-dir").arg(paths::target().join("miri"));
-    command.env("MIRIFLAGS", "-Zmiri-permissive-provenance -Zmiri-disable-isolation");
+    // Without weak memory: descriptors' words are used at different widths by successive owners, which Miri does not
+    // emulate. Loom models the lock-free parts.
+    let flags =
+        ["-Zmiri-permissive-provenance", "-Zmiri-disable-isolation", "-Zmiri-disable-weak-memory-emulation"];
+    command.env("MIRIFLAGS", flags.join(" "));
     if long {
         command.env("RUX_LONG", "1");
     }
