@@ -97,7 +97,7 @@ pub fn make(caller: Caller<'_>, dirfd: i32, text: &[u8], new: New<'_>, mode: u32
     let Last::Name(name) = last else { return Err(Errno::EEXIST) };
     match walk.last(name) {
         Ok(_) => return Err(Errno::EEXIST),
-        Err(Errno::ENOENT) => {}
+        Err(Errno::ENOENT) => dir.inode().ops().may_add()?,
         Err(e) => return Err(e),
     }
     if slashes && new.kind() != FileKind::Directory {
@@ -212,7 +212,7 @@ pub fn link(caller: Caller<'_>, old: &Path, dirfd: i32, text: &[u8]) -> Result<(
     let Last::Name(name) = last else { return Err(Errno::EEXIST) };
     match walk.last(name) {
         Ok(_) => return Err(Errno::EEXIST),
-        Err(Errno::ENOENT) => {}
+        Err(Errno::ENOENT) => dir.inode().ops().may_add()?,
         Err(e) => return Err(e),
     }
     if slashes {
@@ -267,7 +267,10 @@ fn rename_once(caller: Caller<'_>, old: (i32, &[u8]), new: (i32, &[u8]), mode: R
     let to = match to_walk.last(to_name) {
         Ok(_) if mode == RenameMode::NoReplace => return Err(Errno::EEXIST),
         Ok(to) => Some(to),
-        Err(Errno::ENOENT) if mode != RenameMode::Exchange => None,
+        Err(Errno::ENOENT) if mode != RenameMode::Exchange => {
+            to_dir.inode().ops().may_add()?;
+            None
+        }
         Err(e) => return Err(e),
     };
     let exchange = mode == RenameMode::Exchange;

@@ -292,20 +292,26 @@ pub fn control(
 impl FileOps for EpollFile {
     fn poll(&self, _file: &File, table: &mut PollTable<'_>) -> Events {
         table.watch(&self.0.changed);
-        let mut files: KVec<(u32, KArc<File>)> = KVec::new();
+        let mut files: KVec<(u32, Option<u64>, KArc<File>)> = KVec::new();
         for item in self.0.items.lock().iter() {
             if let Some(file) = item.hold() {
                 // Without memory the set looks quiet until the next look.
-                let _kept = files.push((item.interest.events, file), Gfp::KERNEL);
+                let _kept = files.push((item.interest.events, item.told, file), Gfp::KERNEL);
             }
         }
         let mut ready = Events::empty();
-        for (events, file) in files.iter() {
+        let mut wakes = table.wakes;
+        for (events, told, file) in files.iter() {
             let wanted = (events & !HOW) | (Events::ERR | Events::HUP).bits();
-            if table.ask(file).bits() & wanted != 0 {
+            table.wakes = 0;
+            let found = table.ask(file).bits() & wanted;
+            let stale = events & EPOLLET != 0 && *told == Some(table.wakes);
+            wakes = wakes.wrapping_add(table.wakes);
+            if found != 0 && !stale {
                 ready = Events::IN | Events::RDNORM;
             }
         }
+        table.wakes = wakes;
         ready
     }
 

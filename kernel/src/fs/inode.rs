@@ -152,6 +152,15 @@ pub trait InodeOps: Send + Sync {
         Err(Errno::ENOTDIR)
     }
 
+    /// Whether there can be names that are not there yet: where names are made as they are looked up, one
+    /// that is not found is not to be had (Linux: a negative dentry, or none).
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    fn may_add(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes a new inode with the attributes and gives it the name.
     ///
     /// # Errors

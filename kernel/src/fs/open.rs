@@ -160,7 +160,7 @@ pub fn open(caller: Caller<'_>, dirfd: i32, text: &[u8], how: How) -> Result<KAr
         }
         let found = loop {
             match walk.last(name) {
-                Err(Errno::ENOENT) => {}
+                Err(Errno::ENOENT) => dir.inode().ops().may_add()?,
                 found => break found?,
             }
             dir.writable()?;

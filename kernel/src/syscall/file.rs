@@ -387,9 +387,8 @@ fn sendfile(args: &Args) -> Result<usize> {
     if !to.can_write() {
         return Err(Errno::EBADF);
     }
-    if to.flags() & O_APPEND != 0
-        || from.inode().kind == FileKind::Fifo && to.inode().kind != FileKind::Fifo && pos.is_some()
-    {
+    // What cannot be read again would be lost where the other side takes less.
+    if to.flags() & O_APPEND != 0 || from.ops().seek() == Seek::Stream {
         return Err(Errno::EINVAL);
     }
     let done = copy(&from, &mut pos, &to, &mut None, args.a[3].min(MAX_RW_COUNT))?;

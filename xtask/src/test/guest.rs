@@ -94,6 +94,7 @@ pub(super) const GUESTS: &[Guest] = &[
     },
     Guest { smp: 2, ..ours("elffuzz", &[ours!("elffuzz"), "300"]) },
     Guest { smp: 2, seconds: 600, length: Length::Long, ..ours("elffuzz-5000", &[ours!("elffuzz"), "5000"]) },
+    Guest { smp: 2, ..ours("files", &[ours!("files")]) },
     Guest {
         release: true,
         cpus: false,

@@ -205,6 +205,10 @@ impl InodeOps for ProcInode {
         Dentry::new(make_inode(&dir.inode.sb, node)?, Some(dir.clone()), name, 0)
     }
 
+    fn may_add(&self) -> Result<()> {
+        Err(Errno::ENOENT)
+    }
+
     fn readdir(
         &self,
         _dir: &KArc<Dentry>,
