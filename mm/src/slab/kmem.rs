@@ -28,7 +28,7 @@ const UNIT: usize = 8;
 /// The largest order of a slab that holds more than one object. Orders up to it are had soon.
 const ORDER_COSTLY: usize = 3;
 /// Empty slabs stay while the list has no more than this many pages.
-const KEEP_PAGES: usize = 16;
+const KEEP_PAGES: usize = 4;
 
 /// What a cache is made of.
 #[derive(Clone, Copy, Debug)]
