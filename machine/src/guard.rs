@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::{Hot, HotExt, Hw, cold};
+use crate::{Hot, HotExt, Hw, IrqState, cold};
 
 /// While it lives, the thread stays on its hart and nobody else runs there but interrupts.
 #[must_use = "pre-emption is on again once the guard is dropped"]
@@ -43,7 +43,7 @@ impl Drop for PreemptGuard {
 #[must_use = "interrupts are on again once the guard is dropped"]
 #[derive(Debug)]
 pub struct IrqGuard {
-    were_on: bool,
+    state: IrqState,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -51,7 +51,7 @@ impl IrqGuard {
     /// Masks interrupts.
     #[inline(always)]
     pub fn new() -> Self {
-        Self { were_on: Hw::irq_disable(), not_send: PhantomData }
+        Self { state: Hw::irq_save(), not_send: PhantomData }
     }
 
     /// The hart that the thread stays on.
@@ -70,7 +70,7 @@ impl Default for IrqGuard {
 impl Drop for IrqGuard {
     #[inline(always)]
     fn drop(&mut self) {
-        Hw::irq_restore(self.were_on);
+        Hw::irq_restore(self.state);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use crate::{Hot, PAGE_SIZE, ThreadInfo};
+use crate::{Hot, IrqState, PAGE_SIZE, ThreadInfo};
 
 /// What one thread knows of the machine it works on.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ thread_local! {
 /// Makes this thread hart `hart` of the machine at `place`.
 pub fn enter(place: Place, hart: usize) {
     PLACE.set(place);
-    <Host as Hot>::thread().hart.store(hart as u32, core::sync::atomic::Ordering::Relaxed);
+    <Host as Hot>::thread().set_hart(hart);
 }
 
 /// The machine that this thread works on.
@@ -75,8 +75,13 @@ impl Hot for Host {
     }
 
     #[inline]
-    fn irq_restore(were_on: bool) {
-        IRQS_ON.set(were_on);
+    fn irq_save() -> IrqState {
+        IrqState(IRQS_ON.replace(false) as usize)
+    }
+
+    #[inline]
+    fn irq_restore(state: IrqState) {
+        IRQS_ON.set(state.0 != 0);
     }
 
     #[inline]

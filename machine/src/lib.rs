@@ -21,7 +21,7 @@ pub mod riscv;
 
 pub use guard::{IrqGuard, PreemptGuard};
 pub use mask::{AtomicHartMask, HartMask};
-pub use thread::{HeldLock, MAX_HELD_LOCKS, Scope, ThreadInfo};
+pub use thread::{HeldLock, MAX_HELD_LOCKS, Scope, ThreadInfo, set_hart_local};
 
 /// The machine that this build runs on.
 #[cfg(not(target_os = "none"))]
@@ -36,6 +36,10 @@ pub const PAGE_SIZE: usize = 4096;
 /// The largest number of harts that Rux drives; one bit each in a [`HartMask`].
 pub const MAX_HARTS: usize = 64;
 
+/// Whether interrupts were on, as the machine puts it.
+#[derive(Clone, Copy, Debug)]
+pub struct IrqState(usize);
+
 /// What `mm` asks of the hardware on its hot paths. All of it is inlined.
 pub trait Hot {
     /// The descriptor of the running thread. Never moves while the thread lives.
@@ -47,8 +51,11 @@ pub trait Hot {
     /// Unmasks interrupts on this hart.
     fn irq_enable();
 
-    /// Takes [`Hot::irq_disable`] back: unmasks interrupts if they were on. No branch.
-    fn irq_restore(were_on: bool);
+    /// Masks interrupts as [`Hot::irq_disable`] does; what it returns is for [`Hot::irq_restore`].
+    fn irq_save() -> IrqState;
+
+    /// Takes [`Hot::irq_save`] back: unmasks interrupts if they were on. No branch.
+    fn irq_restore(state: IrqState);
 
     /// Whether interrupts are on.
     fn irqs_on() -> bool;

@@ -7,7 +7,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::{Hot, PAGE_SIZE, ThreadInfo};
+use crate::{Hot, IrqState, PAGE_SIZE, ThreadInfo};
 
 /// The kernel's address of physical address 0. The lowest address of the kernel's half under Sv39, so
 /// that it is the same in every paging mode.
@@ -67,10 +67,17 @@ impl Hot for Riscv {
     }
 
     #[inline(always)]
-    fn irq_restore(were_on: bool) {
-        let bit = if were_on { SSTATUS_SIE } else { 0 };
-        // SAFETY: as in `irq_enable`; they were on before.
-        unsafe { asm!("csrs sstatus, {}", in(reg) bit, options(nostack)) };
+    fn irq_save() -> IrqState {
+        let old: usize;
+        // SAFETY: as in `irq_disable`.
+        unsafe { asm!("csrrci {}, sstatus, 2", out(reg) old, options(nostack)) };
+        IrqState(old & SSTATUS_SIE)
+    }
+
+    #[inline(always)]
+    fn irq_restore(state: IrqState) {
+        // SAFETY: as in `irq_enable`; they were on before, or this sets no bit.
+        unsafe { asm!("csrs sstatus, {}", in(reg) state.0, options(nostack)) };
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use crate::MAX_HARTS;
+
 /// Bits of [`ThreadInfo::scope`]: what an allocation of this thread may not do, or may do beyond
 /// its `Gfp` (Linux: `PF_MEMALLOC_NOIO`, `PF_MEMALLOC_NOFS`, `PF_MEMALLOC`).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -59,6 +61,8 @@ pub struct ThreadInfo {
     pub hart: AtomicU32,
     /// Allocation scope, bits of [`Scope`].
     pub scope: AtomicU32,
+    /// Address of what `mm` keeps for `hart`; written with it, by [`ThreadInfo::set_hart`].
+    pub local: AtomicUsize,
     /// Free for the kernel: a pointer to its task.
     pub task: AtomicUsize,
     /// Free for the trap entry.
@@ -79,6 +83,7 @@ impl ThreadInfo {
             need_resched: AtomicU32::new(0),
             hart: AtomicU32::new(0),
             scope: AtomicU32::new(0),
+            local: AtomicUsize::new(0),
             task: AtomicUsize::new(0),
             scratch: [AtomicU64::new(0), AtomicU64::new(0)],
             held_count: AtomicU32::new(0),
@@ -90,6 +95,12 @@ impl ThreadInfo {
     #[inline(always)]
     pub fn hart(&self) -> usize {
         self.hart.load(Relaxed) as usize
+    }
+
+    /// Says which hart is to run the thread. The thread does not run, or it is this one.
+    pub fn set_hart(&self, hart: usize) {
+        self.hart.store(hart as u32, Relaxed);
+        self.local.store(HART_LOCAL[hart % MAX_HARTS].load(Relaxed), Relaxed);
     }
 
     /// The allocation scope.
@@ -128,6 +139,14 @@ impl ThreadInfo {
         self.preempt.store(left, Relaxed);
         left == 0 && self.need_resched.load(Relaxed) != 0
     }
+}
+
+/// Addresses for [`ThreadInfo::local`].
+static HART_LOCAL: [AtomicUsize; MAX_HARTS] = [const { AtomicUsize::new(0) }; MAX_HARTS];
+
+/// Says where what `mm` keeps for `hart` is. Threads get to know with the next [`ThreadInfo::set_hart`].
+pub fn set_hart_local(hart: usize, addr: usize) {
+    HART_LOCAL[hart % MAX_HARTS].store(addr, Relaxed);
 }
 
 impl Default for ThreadInfo {

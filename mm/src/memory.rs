@@ -94,6 +94,14 @@ impl Memory {
         harts: usize,
         map_vmemmap: MapVmemmap<'_>,
     ) -> Result<(), AllocError> {
+        #[cfg(target_os = "none")]
+        {
+            use rux_machine::{HotExt, set_hart_local};
+            for hart in 0..MAX_HARTS {
+                set_hart_local(hart, core::ptr::from_ref(self.hart(hart)).addr());
+            }
+            Hw::thread().set_hart(Hw::hart());
+        }
         let mut next = Pfn::new(0);
         for (start, end) in early.ram().clone() {
             let mut at = Pfn::new(start.get() / PAGES_PER_SECTION * PAGES_PER_SECTION).max(next);
@@ -230,7 +238,9 @@ fn clear(map: VirtRange) {
 #[cfg(target_os = "none")]
 mod place {
     use super::{HartMemory, Memory};
-    use rux_machine::{HotExt, Hw};
+    use core::sync::atomic::Ordering::Relaxed;
+
+    use rux_machine::{Hot, Hw};
 
     static MEMORY: Memory = Memory::new();
 
@@ -243,7 +253,10 @@ mod place {
     /// What the hart that this runs on has for itself. Steady while interrupts are off.
     #[inline(always)]
     pub(crate) fn this_hart() -> &'static HartMemory {
-        MEMORY.hart(Hw::hart())
+        let local = Hw::thread().local.load(Relaxed) as *const HartMemory;
+        debug_assert!(!local.is_null(), "a thread without a hart, or memory not booted");
+        // SAFETY: `boot` set it for every hart, in `MEMORY`, before any thread but this one ran.
+        unsafe { &*local }
     }
 }
 

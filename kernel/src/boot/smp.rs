@@ -42,7 +42,7 @@ pub(super) fn start(platform: &Platform, image: super::Image, satp: u64) {
             break;
         };
         hart::set_id(index, node.id);
-        idle.info().hart.store(index as u32, Relaxed);
+        idle.info().set_hart(index);
         let record = RECORDS.0.get().cast::<SecondaryBoot>().wrapping_add(index);
         let (_, top) = idle.stack_bounds();
         // SAFETY: the hart does not run yet, so nobody else uses its record.

@@ -1,6 +1,6 @@
 //! What a hart does without work, and who finds work for it (Linux: `kernel/sched/idle.c`).
 
-use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Acquire;
 
 use arrayvec::ArrayVec;
 use rux_machine::{AtomicHartMask, Hot, HotExt, Hw};
@@ -87,7 +87,7 @@ fn steal() -> bool {
     }
     let Some(task) = found else { return false };
     let floor = queue.floor();
-    task.info().hart.store(here as u32, Relaxed);
+    task.info().set_hart(here);
     drop(queued);
     let mut queued = hart::this().queue.lock();
     queued.place(task, floor);

@@ -210,7 +210,7 @@ pub(crate) fn wake(task: &Task, states: &[State]) -> bool {
             queued.place(task, from_floor);
             enqueue(queued, task, from);
         } else {
-            task.info().hart.store(to as u32, Relaxed);
+            task.info().set_hart(to);
             drop(queued);
             let queued = hart::hart(to).queue.lock();
             queued.place(task, from_floor);
@@ -249,7 +249,7 @@ pub(crate) fn start(task: rux_mm::slab::KArc<Task>) {
     let task = unsafe { &*rux_mm::slab::KArc::into_raw(task) };
     task.sched.runtime_weighted.store(level, Relaxed);
     let to = idle::choose(task, from);
-    task.info().hart.store(to as u32, Relaxed);
+    task.info().set_hart(to);
     task.sched.queued.store(true, Relaxed);
     let queued = hart::hart(to).queue.lock();
     queued.place(task, level);
