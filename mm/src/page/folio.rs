@@ -14,6 +14,7 @@ use rux_machine::cold;
 use super::arm::{FirstTailArm, FolioArm};
 use super::{Page, PageFlags, PagePtr};
 use crate::addr::{Order, PAGE_SIZE, Pfn, PhysAddr};
+use crate::sync::{self, Nesting, Rank};
 
 /// Whose memory a folio is: the word `mapping`, tagged in its low bits (Linux: `PAGE_MAPPING_FLAGS`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,34 +274,51 @@ impl Folio {
 
     /// Takes the folio's lock, sleeping until it is free (Linux: `folio_lock`).
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> FolioGuard<'_> {
-        match self.try_lock() {
-            Some(guard) => guard,
-            None => self.lock_slow(),
+        sync::acquire(Rank::Folio, self.address(), Nesting::None);
+        if !self.take_lock() {
+            self.lock_slow();
         }
+        FolioGuard(self)
     }
 
     /// Takes the folio's lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<FolioGuard<'_>> {
-        let old = self.word().fetch_or(PageFlags::LOCKED.bits(), Acquire);
+        if !self.take_lock() {
+            return None;
+        }
+        sync::acquire_tried(Rank::Folio, self.address());
         // The guard is made only if the lock is had: dropping one unlocks.
-        (old & PageFlags::LOCKED.bits() == 0).then(|| FolioGuard(self))
+        Some(FolioGuard(self))
+    }
+
+    #[inline(always)]
+    fn take_lock(&self) -> bool {
+        self.word().fetch_or(PageFlags::LOCKED.bits(), Acquire) & PageFlags::LOCKED.bits() == 0
     }
 
     #[cold]
-    fn lock_slow(&self) -> FolioGuard<'_> {
+    fn lock_slow(&self) {
         loop {
             self.wait_while(PageFlags::LOCKED);
-            if let Some(guard) = self.try_lock() {
-                return guard;
+            if self.take_lock() {
+                return;
             }
         }
+    }
+
+    /// What the lock goes by in the check of the lock order.
+    #[inline(always)]
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
     }
 
     /// Sleeps until none of `bits`, `LOCKED` or `WRITEBACK`, is set (Linux: `folio_wait_bit`).
     pub fn wait_while(&self, bits: PageFlags) {
         debug_assert!((PageFlags::LOCKED | PageFlags::WRITEBACK).contains(bits));
+        sync::might_sleep();
         let word = self.word();
         loop {
             let seen = word.load(Acquire);
@@ -355,6 +373,7 @@ pub struct FolioGuard<'a>(&'a Folio);
 impl FolioGuard<'_> {
     /// Leaves the folio locked; somebody calls [`Folio::unlock`] later.
     pub fn leak(self) {
+        sync::release(self.0.address());
         mem::forget(self);
     }
 }
@@ -370,6 +389,7 @@ impl core::ops::Deref for FolioGuard<'_> {
 impl Drop for FolioGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        sync::release(self.0.address());
         self.0.unlock();
     }
 }
@@ -379,6 +399,7 @@ mod tests {
     use crate::addr::Order;
     use crate::gfp::Gfp;
     use crate::host::HostMachine;
+    use crate::page::PageFlags;
     use crate::page_alloc::alloc_folio;
 
     #[test]
@@ -390,5 +411,50 @@ mod tests {
         assert!(folio.try_lock().is_none());
         drop(guard);
         assert!(folio.try_lock().is_some());
+    }
+
+    #[test]
+    fn the_lock_excludes_and_outlives_its_guard() {
+        let machine = HostMachine::new(16 << 20, 4);
+        let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
+        folio.set_private(0);
+        let rounds = if cfg!(miri) { 20 } else { 2000 };
+        std::thread::scope(|scope| {
+            for hart in 0..4 {
+                let (machine, folio) = (&machine, &folio);
+                scope.spawn(move || {
+                    machine.enter(hart);
+                    for round in 0..rounds {
+                        let guard = folio.lock();
+                        guard.set_private(guard.private() + 1);
+                        if round % 2 == 0 {
+                            // As I/O does: somebody else unlocks.
+                            guard.leak();
+                            folio.unlock();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(folio.private(), 4 * rounds);
+        assert_eq!(folio.flags() - PageFlags::WAITERS, PageFlags::empty());
+    }
+
+    #[test]
+    fn who_waits_for_writeback_sees_its_end() {
+        let machine = HostMachine::new(16 << 20, 2);
+        let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
+        folio.set_flags(PageFlags::WRITEBACK);
+        std::thread::scope(|scope| {
+            let (machine, folio) = (&machine, &folio);
+            let waiter = scope.spawn(move || {
+                machine.enter(1);
+                folio.wait_while(PageFlags::WRITEBACK);
+                folio.index()
+            });
+            folio.set_index(7);
+            folio.end_writeback();
+            assert_eq!(waiter.join().unwrap(), 7);
+        });
     }
 }
