@@ -251,7 +251,7 @@ mod tests {
     fn two_that_run_at_once_never_share() {
         let asids = asids(3);
         let holders: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
-        let rounds = if cfg!(miri) { 50 } else { 5000 };
+        let rounds = if cfg!(miri) { 15 } else { 5000 };
         std::thread::scope(|scope| {
             for hart in 0..3 {
                 let (asids, holders) = (&asids, &holders);

@@ -350,7 +350,7 @@ proptest! {
     #[test]
     fn tables_say_what_was_done(
         mode in prop_oneof![Just(Mode::Sv39), Just(Mode::Sv48), Just(Mode::Sv57)],
-        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 8 } else { 60 }),
+        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 5 } else { 60 }),
     ) {
         let _machine = machine(mode, 1);
         let free = crate::page_alloc::free_pages_count();

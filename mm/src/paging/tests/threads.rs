@@ -29,7 +29,7 @@ impl Protect for ReadOnly {
 #[test]
 fn nothing_is_lost_between_walkers() {
     const HARTS: usize = 4;
-    let rounds = if cfg!(miri) { 30 } else { 3000 };
+    let rounds = if cfg!(miri) { 20 } else { 3000 };
     let machine = machine(Mode::Sv48, HARTS);
     let tables = PageTables::new(Gfp::KERNEL).unwrap();
     let zapped: u64 = std::thread::scope(|scope| {
@@ -79,7 +79,7 @@ fn nothing_is_lost_between_walkers() {
 
 #[test]
 fn pages_move_both_ways_at_once() {
-    let rounds = if cfg!(miri) { 5 } else { 300 };
+    let rounds = if cfg!(miri) { 1 } else { 300 };
     let machine = machine(Mode::Sv39, 2);
     let tables = PageTables::new(Gfp::KERNEL).unwrap();
     let (a, b) = (pages(10, 700), pages(5000, 5690));
@@ -111,7 +111,7 @@ fn pages_move_both_ways_at_once() {
 #[test]
 fn one_table_comes_of_many_that_want_it() {
     const HARTS: usize = 3;
-    let rounds = if cfg!(miri) { 10 } else { 1000 };
+    let rounds = if cfg!(miri) { 4 } else { 1000 };
     let machine = machine(Mode::Sv48, HARTS);
     let tables = PageTables::new(Gfp::KERNEL).unwrap();
     let arrived = core::sync::atomic::AtomicU64::new(0);
@@ -158,7 +158,7 @@ impl Protect for Toggle {
 
 #[test]
 fn no_dirty_bit_is_lost_to_a_change_of_rights() {
-    let rounds = if cfg!(miri) { 50 } else { 20_000 };
+    let rounds = if cfg!(miri) { 20 } else { 20_000 };
     let machine = machine(Mode::Sv39, 2);
     let tables = PageTables::new(Gfp::KERNEL).unwrap();
     let guard = tables.lock_pte(page(9), Gfp::KERNEL).unwrap();
