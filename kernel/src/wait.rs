@@ -230,7 +230,8 @@ impl WaitQueue {
                 break Ok(());
             }
             if let Err(error) = wakeup.sleep(state, deadline) {
-                break Err(error);
+                // What was waited for counts more than a signal that tells of it, as with a child's end.
+                break if condition() { Ok(()) } else { Err(error) };
             }
         };
         // SAFETY: the waiter is alive, and was put into this list alone.

@@ -51,7 +51,7 @@ use rux_mm::error::AllocError;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::KArc;
 use rux_mm::space::Space;
-use rux_mm::sync::{IrqSpinGuard, IrqSpinLock, Rank, SpinLock};
+use rux_mm::sync::{IrqSpinGuard, IrqSpinLock, Rank};
 
 use crate::fs::File;
 use crate::signal::Actions;
@@ -67,10 +67,10 @@ pub struct Process {
     /// Threads, signals, stop and end.
     group: IrqSpinLock<Group>,
     /// The address space; `None` once the last thread is on its way out.
-    space: SpinLock<Option<KArc<Space>>>,
+    space: IrqSpinLock<Option<KArc<Space>>>,
     /// The program file (`/proc/PID/exe`).
-    exe: SpinLock<Option<KArc<File>>>,
-    limits: SpinLock<Rlimits>,
+    exe: IrqSpinLock<Option<KArc<File>>>,
+    limits: IrqSpinLock<Rlimits>,
     /// The credentials that others judge the process by: those of the thread that changed them last.
     cred: IrqSpinLock<KArc<Cred>>,
     /// Parents wait here for children.
@@ -86,7 +86,7 @@ pub struct Process {
     /// Since boot, in nanoseconds.
     pub start_time: u64,
     /// The name of the thread that was the last, for as long as the process is a zombie.
-    last_comm: SpinLock<[u8; 16]>,
+    last_comm: IrqSpinLock<[u8; 16]>,
     parent_pid: AtomicU32,
     session_nr: AtomicU32,
     /// Adjustment of the OOM score, -1000 to 1000 (`/proc/PID/oom_score_adj`).
@@ -138,9 +138,9 @@ impl Process {
             }),
             links: TreeLinks::new(),
             group: IrqSpinLock::new(Rank::Signal, Group::new(parts.actions)),
-            space: SpinLock::new(Rank::ThreadField, Some(parts.space)),
-            exe: SpinLock::new(Rank::ThreadField, parts.exe),
-            limits: SpinLock::new(Rank::ThreadField, parts.limits),
+            space: IrqSpinLock::new(Rank::ThreadField, Some(parts.space)),
+            exe: IrqSpinLock::new(Rank::ThreadField, parts.exe),
+            limits: IrqSpinLock::new(Rank::ThreadField, parts.limits),
             cred: IrqSpinLock::new(Rank::ThreadField, parts.cred),
             vdso: AtomicU64::new(like.map_or(0, |like| like.vdso.load(Relaxed))),
             child_changed: WaitQueue::new(),
@@ -148,7 +148,7 @@ impl Process {
             usage: usage::Totals::default(),
             timers: ProcessTimers::new(),
             start_time: crate::time::now(),
-            last_comm: SpinLock::new(Rank::ThreadField, [0; 16]),
+            last_comm: IrqSpinLock::new(Rank::ThreadField, [0; 16]),
             parent_pid: AtomicU32::new(0),
             session_nr: AtomicU32::new(0),
             oom_score_adj: AtomicI32::new(like.map_or(0, |like| like.oom_score_adj.load(Relaxed))),

@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rux_mm::slab::KArc;
-use rux_mm::sync::{Rank, SpinLock};
+use rux_mm::sync::{IrqSpinLock, Rank};
 
 use super::list::{Link, Linked};
 use super::{Cred, Pid, Process, Tasklist, ThreadCount};
@@ -21,13 +21,13 @@ pub struct ThreadTag;
 pub struct Thread {
     process: KArc<Process>,
     /// Its number. An exec gives the process' own to the thread that did it.
-    pid: SpinLock<KArc<Pid>>,
+    pid: IrqSpinLock<KArc<Pid>>,
     tid: AtomicU32,
     link: Link<Task>,
-    cred: SpinLock<KArc<Cred>>,
-    count: SpinLock<Option<ThreadCount>>,
-    files: SpinLock<Option<KArc<FileTable>>>,
-    fs: SpinLock<Option<KArc<FsContext>>>,
+    cred: IrqSpinLock<KArc<Cred>>,
+    count: IrqSpinLock<Option<ThreadCount>>,
+    files: IrqSpinLock<Option<KArc<FileTable>>>,
+    fs: IrqSpinLock<Option<KArc<FsContext>>>,
     /// Signals for this thread alone, and its mask.
     pub signals: ThreadSignals,
     /// Where to write 0 and wake a futex at the end (`CLONE_CHILD_CLEARTID`); 0 for nowhere.
@@ -35,7 +35,7 @@ pub struct Thread {
     /// The list of futexes that the thread holds (`set_robust_list`); 0 for none.
     pub robust_list: AtomicU64,
     /// The parent that vfork'ed this thread's process waits for it.
-    pub(super) vfork: SpinLock<Option<KArc<VforkDone>>>,
+    pub(super) vfork: IrqSpinLock<Option<KArc<VforkDone>>>,
     /// On the way out: no signal is given to it any more.
     pub(super) exiting: AtomicBool,
     /// `PR_SET_NO_NEW_PRIVS`.
@@ -102,16 +102,16 @@ impl Thread {
         Self {
             tid: AtomicU32::new(parts.pid.nr()),
             process: parts.process,
-            pid: SpinLock::new(Rank::ThreadField, parts.pid),
+            pid: IrqSpinLock::new(Rank::ThreadField, parts.pid),
             link: Link::new(),
-            cred: SpinLock::new(Rank::ThreadField, parts.cred),
-            count: SpinLock::new(Rank::ThreadField, Some(parts.count)),
-            files: SpinLock::new(Rank::ThreadField, Some(parts.files)),
-            fs: SpinLock::new(Rank::ThreadField, Some(parts.fs)),
+            cred: IrqSpinLock::new(Rank::ThreadField, parts.cred),
+            count: IrqSpinLock::new(Rank::ThreadField, Some(parts.count)),
+            files: IrqSpinLock::new(Rank::ThreadField, Some(parts.files)),
+            fs: IrqSpinLock::new(Rank::ThreadField, Some(parts.fs)),
             signals: parts.signals,
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
-            vfork: SpinLock::new(Rank::ThreadField, None),
+            vfork: IrqSpinLock::new(Rank::ThreadField, None),
             exiting: AtomicBool::new(false),
             no_new_privs: AtomicBool::new(false),
             parent_death_signal: AtomicU32::new(0),

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rux_mm::error::AllocError;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
-use rux_mm::sync::{Rank, SpinLock};
+use rux_mm::sync::{IrqSpinLock, Rank};
 
 /// One user's account. It lives while credentials name the user.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct User {
     pub signals: AtomicUsize,
 }
 
-static USERS: SpinLock<KVec<KArc<User>>> = SpinLock::new(Rank::Users, KVec::new());
+static USERS: IrqSpinLock<KVec<KArc<User>>> = IrqSpinLock::new(Rank::Users, KVec::new());
 
 impl User {
     /// The account of user `uid`, made if there is none yet.

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as linux;
 use linux_raw_sys::prctl;
 use rux_mm::addr::{PAGE_SIZE, VirtAddr};
-use rux_mm::sync::{Rank, SpinLock};
+use rux_mm::sync::{IrqSpinLock, Rank};
 
 use super::{Args, Handler};
 use crate::errno::{Errno, Result};
@@ -37,8 +37,8 @@ struct Names {
     domain: [u8; UTS_LEN],
 }
 
-static NAMES: SpinLock<Names> =
-    SpinLock::new(Rank::ThreadField, Names { host: field("(none)"), domain: field("(none)") });
+static NAMES: IrqSpinLock<Names> =
+    IrqSpinLock::new(Rank::ThreadField, Names { host: field("(none)"), domain: field("(none)") });
 
 /// The release that programs see: Rux does what Linux 6.12 does.
 pub const RELEASE: &str = "6.12.0-rux";
@@ -305,7 +305,7 @@ mod syslog_action {
 }
 
 /// Where `READ` goes on, and where `READ_ALL` starts since the last `CLEAR`.
-static LOG_POSITIONS: SpinLock<(u64, u64)> = SpinLock::new(Rank::Users, (0, 0));
+static LOG_POSITIONS: IrqSpinLock<(u64, u64)> = IrqSpinLock::new(Rank::Users, (0, 0));
 
 fn syslog(args: &Args) -> Result<usize> {
     use syslog_action as action;

@@ -285,13 +285,13 @@ impl Tty {
         Ok(done)
     }
 
-    /// The line is cut: files that are open get end of file and EIO (Linux: `tty_vhangup`).
+    /// The line is cut: files that are open get end of file and EIO (Linux: `tty_vhangup`). The settings stay, as
+    /// with every serial driver of Linux: init may still print what the program that ended has written.
     fn hang_up(&self) {
         self.hangups.fetch_add(1, Relaxed);
         let mut ldisc = self.ldisc.lock();
         ldisc.flush_input();
         ldisc.stopped = false;
-        self.settings.lock().termios = Termios::STANDARD;
         self.publish(&ldisc);
         drop(ldisc);
         self.input.wake();
