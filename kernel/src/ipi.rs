@@ -1,8 +1,9 @@
 //! Interrupts from hart to hart (Linux: `kernel/smp.c`, `arch/riscv/kernel/smp.c`).
 //!
-//! Fences go through the firmware, which needs nothing of the other hart's kernel: so they are safe whatever
-//! the others have masked. What runs a function elsewhere waits for it, and meanwhile serves what is
-//! asked of this hart, so that two that ask each other both go on.
+//! Who asks something of others waits until they have done it: for a moment in a loop, then in `wfi`, which
+//! under an emulator lets the others run. Meanwhile interrupts are served, so that two that ask each other
+//! both go on. A fence that is asked for with interrupts off goes through the firmware, which needs
+//! nothing of the other hart's kernel.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Ordering::SeqCst};
@@ -10,10 +11,13 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Order
 use rux_machine::cold::Fence;
 use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw, PreemptGuard};
 
-use crate::{hart, sbi};
+use crate::{hart, sbi, time};
 
 /// A function to run, and its argument.
 type Request = (fn(*mut ()), *mut ());
+
+/// How long a hart waits in a loop for others, in nanoseconds.
+const SPIN: u64 = 5_000;
 
 /// What other harts ask of one, and what it asks of them.
 pub(crate) struct Mailbox {
@@ -23,6 +27,8 @@ pub(crate) struct Mailbox {
     pending: AtomicHartMask,
     /// What this one asks. Written by it alone, while `pending` is empty.
     request: UnsafeCell<Request>,
+    /// Whether this hart sleeps until `pending` is empty, and is to be woken.
+    waiting: AtomicBool,
     /// Whether the hart is to stop for good.
     stop: AtomicBool,
 }
@@ -36,6 +42,7 @@ impl Mailbox {
             from: AtomicHartMask::new(),
             pending: AtomicHartMask::new(),
             request: UnsafeCell::new((|_| {}, core::ptr::null_mut())),
+            waiting: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
     }
@@ -65,11 +72,15 @@ fn serve() {
         let (f, arg) = unsafe { *theirs.request.get() };
         f(arg);
         theirs.pending.clear(Hw::hart());
+        // Either the asker sees the cleared bit before it sleeps, or this hart sees that it sleeps.
+        if theirs.waiting.load(SeqCst) && theirs.pending.load().is_empty() {
+            sbi::send_ipi(HartMask::one(asker));
+        }
     }
 }
 
-/// See [`rux_machine::cold::Cold::run_on`]. Interrupts may be off, but no lock is held that the others could
-/// wait for with theirs off.
+/// See [`rux_machine::cold::Cold::run_on`]. Not from an interrupt; no lock is held that the others could
+/// wait for with interrupts off.
 pub(crate) fn run_on(harts: HartMask, f: fn(*mut ()), arg: *mut ()) {
     let guard = PreemptGuard::new();
     let here = guard.hart();
@@ -78,6 +89,7 @@ pub(crate) fn run_on(harts: HartMask, f: fn(*mut ()), arg: *mut ()) {
         return;
     }
     let mine = &hart::hart(here).mailbox;
+    debug_assert!(mine.pending.load().is_empty(), "a request from within a request");
     // SAFETY: `pending` is empty: this hart waited for it the last time, and pre-emption is off.
     unsafe { *mine.request.get() = (f, arg) };
     for target in harts.iter() {
@@ -85,13 +97,28 @@ pub(crate) fn run_on(harts: HartMask, f: fn(*mut ()), arg: *mut ()) {
         hart::hart(target).mailbox.from.set(here);
     }
     sbi::send_ipi(harts);
+    wait(mine);
+}
+
+/// Waits until all have done what this hart asked of them. Pre-emption is off.
+fn wait(mine: &Mailbox) {
+    let patience = time::now() + SPIN;
     while !mine.pending.load().is_empty() {
+        Hw::relax();
         let were_on = Hw::irq_disable();
-        serve();
+        if !were_on {
+            serve();
+        } else if time::now() >= patience {
+            mine.waiting.store(true, SeqCst);
+            if !mine.pending.load().is_empty() {
+                // Goes on at the next interrupt, masked as they are: it is served below.
+                riscv::asm::wfi();
+            }
+            mine.waiting.store(false, SeqCst);
+        }
         if were_on {
             Hw::irq_enable();
         }
-        Hw::relax();
     }
 }
 
@@ -104,6 +131,13 @@ pub(crate) fn remote_fence(harts: HartMask, fence: Fence) {
     }
     // What this hart wrote to tables is seen by the others before they fence.
     core::sync::atomic::fence(SeqCst);
+    if Hw::irqs_on() {
+        let serve = |fence: *mut ()| {
+            // SAFETY: the asker's, which waits until this has run.
+            local_fence(unsafe { *fence.cast::<Fence>() });
+        };
+        return run_on(harts, serve, (&raw const fence).cast_mut().cast());
+    }
     match fence {
         Fence::Pages { asid, start, pages } => {
             let bytes = pages.saturating_mul(rux_machine::PAGE_SIZE);
@@ -112,6 +146,20 @@ pub(crate) fn remote_fence(harts: HartMask, fence: Fence) {
         Fence::Asid(asid) => sbi::remote_sfence_asid(harts, 0, usize::MAX, asid),
         Fence::All => sbi::remote_sfence(harts, 0, usize::MAX),
         Fence::Instructions => sbi::remote_fence_i(harts),
+    }
+}
+
+/// What another hart asked for.
+fn local_fence(fence: Fence) {
+    match fence {
+        Fence::Pages { asid, start, pages } => {
+            for page in 0..pages {
+                Hw::fence_page(start + (page * rux_machine::PAGE_SIZE) as u64, asid);
+            }
+        }
+        Fence::Asid(asid) => Hw::fence_asid(asid),
+        Fence::All => Hw::fence_all(),
+        Fence::Instructions => Hw::fence_instructions(),
     }
 }
 

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use rux_machine::{AtomicHartMask, Hot, HotExt, Hw};
 
 use super::{allowed, need_resched, switch_away};
-use crate::task::Task;
+use crate::task::{Task, leave_space};
 use crate::{hart, ipi};
 
 /// How many threads of a queue are looked at for one that may be moved.
@@ -49,6 +49,7 @@ pub(crate) fn run_idle() -> ! {
             IDLE.clear(index);
             switch_away(true);
         } else {
+            leave_space(hart::this());
             riscv::asm::wfi();
             IDLE.clear(index);
         }

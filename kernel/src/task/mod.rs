@@ -6,7 +6,7 @@
 mod space;
 mod times;
 
-pub(crate) use space::ActiveSpace;
+pub(crate) use space::{ActiveSpace, leave_space};
 pub use space::{current_space, replace_current_space};
 
 use core::cell::UnsafeCell;

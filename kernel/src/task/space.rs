@@ -62,6 +62,15 @@ impl Task {
     }
 }
 
+/// Has this hart, which is about to do nothing, translate with the kernel's own tables: so nobody has to wake it to
+/// fence it. Interrupts are off.
+pub(crate) fn leave_space(hart: &Hart) {
+    // SAFETY: this hart's own, and interrupts are off.
+    if let Some(active) = unsafe { (*hart.active_space.0.get()).take() } {
+        active.leave();
+    }
+}
+
 fn replace(space: Option<KArc<Space>>) -> Option<KArc<Space>> {
     let irqs = IrqGuard::new();
     let task = current();
