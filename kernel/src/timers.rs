@@ -1,12 +1,18 @@
 //! A process' interval timer, `setitimer(ITIMER_REAL)` and `alarm` (Linux: `kernel/time/itimer.c`).
+//!
+//! The interrupt only notes whose timer is due; a kernel thread does the rest, as sending a signal takes locks
+//! that rank above what the interrupted thread may hold.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
+use rux_mm::error::AllocError;
 use rux_mm::sync::{IrqSpinLock, Rank};
 
 use crate::process::{Process, pid};
+use crate::sched;
 use crate::signal::{self, SigInfo, Signal};
 use crate::time::{self, Timer};
+use crate::wait::WaitQueue;
 
 /// What a process has of timers.
 pub struct ProcessTimers {
@@ -17,6 +23,43 @@ pub struct ProcessTimers {
     deadline: AtomicU64,
     /// And then again and again after so many; 0 for not.
     interval: AtomicU64,
+}
+
+impl ProcessTimers {
+    /// None set.
+    pub const fn new() -> Self {
+        Self {
+            real: Timer::new(note, 0),
+            setting: IrqSpinLock::new(Rank::PosixTimer, ()),
+            deadline: AtomicU64::new(0),
+            interval: AtomicU64::new(0),
+        }
+    }
+
+    fn read(&self) -> Interval {
+        let value = match self.deadline.load(Relaxed) {
+            0 => 0,
+            // One that is due and has not fired yet is not over.
+            deadline => deadline.saturating_sub(time::now()).max(1),
+        };
+        Interval { value, interval: self.interval.load(Relaxed) }
+    }
+
+    fn arm(&self, deadline: u64) {
+        self.deadline.store(deadline, Relaxed);
+        // SAFETY: the timer is in its process, which does not move; `cancel_all` runs before that is gone.
+        unsafe { self.real.arm(deadline) };
+    }
+
+    /// Ends all timers, before the process is gone.
+    pub fn cancel_all(&self) {
+        {
+            let _setting = self.setting.lock();
+            self.deadline.store(0, Relaxed);
+            self.interval.store(0, Relaxed);
+        }
+        self.real.cancel();
+    }
 }
 
 impl Default for ProcessTimers {
@@ -34,34 +77,6 @@ pub struct Interval {
     pub interval: u64,
 }
 
-impl ProcessTimers {
-    /// None set.
-    pub const fn new() -> Self {
-        Self {
-            real: Timer::new(fire, 0),
-            setting: IrqSpinLock::new(Rank::PosixTimer, ()),
-            deadline: AtomicU64::new(0),
-            interval: AtomicU64::new(0),
-        }
-    }
-
-    fn read(&self) -> Interval {
-        let value = match self.deadline.load(Relaxed) {
-            0 => 0,
-            // One that is due and has not fired yet is not over.
-            deadline => deadline.saturating_sub(time::now()).max(1),
-        };
-        Interval { value, interval: self.interval.load(Relaxed) }
-    }
-
-    /// Ends all timers, before the process is gone.
-    pub fn cancel_all(&self) {
-        self.deadline.store(0, Relaxed);
-        self.interval.store(0, Relaxed);
-        self.real.cancel();
-    }
-}
-
 /// How the interval timer of `process` stands.
 pub fn get(process: &Process) -> Interval {
     let _setting = process.timers.setting.lock();
@@ -71,42 +86,85 @@ pub fn get(process: &Process) -> Interval {
 /// Sets the interval timer of the running process; returns how it stood.
 pub fn set(process: &Process, new: Interval) -> Interval {
     let timers = &process.timers;
-    // Before the lock, as the callback takes it. What fires between is as if it had fired before.
-    timers.real.cancel();
+    // The callback takes no lock, so it may be waited for with this one.
     let _setting = timers.setting.lock();
+    timers.real.cancel();
     let old = timers.read();
     timers.real.set_data(process.pid().into());
     timers.interval.store(new.interval, Relaxed);
-    if new.value == 0 {
-        timers.deadline.store(0, Relaxed);
-        return old;
+    match new.value {
+        0 => timers.deadline.store(0, Relaxed),
+        value => timers.arm(time::now().saturating_add(value)),
     }
-    let deadline = time::now().saturating_add(new.value);
-    timers.deadline.store(deadline, Relaxed);
-    // SAFETY: the timer is in the process, which does not move; `cancel_all` runs before it is gone.
-    unsafe { timers.real.arm(deadline) };
     old
 }
 
-/// It fires, in an interrupt.
-fn fire(timer: &Timer) {
-    let Some(process) = pid::find_process(timer.data() as u32) else { return };
-    let timers = &process.timers;
-    {
-        let _setting = timers.setting.lock();
-        match (timers.deadline.load(Relaxed), timers.interval.load(Relaxed)) {
-            (0, _) => return,
-            (_, 0) => timers.deadline.store(0, Relaxed),
-            (deadline, interval) => {
-                // Times that were missed are not made up for.
-                let late = time::now().saturating_sub(deadline) / interval;
-                let next = deadline.saturating_add((late + 1).saturating_mul(interval));
-                timers.deadline.store(next, Relaxed);
-                // SAFETY: as in `set`.
-                unsafe { timer.arm(next) };
+const WORDS: usize = pid::PID_MAX as usize / 64;
+
+/// A bit for the number of each process whose timer is due.
+static DUE: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// A bit for each eight words of [`DUE`] that are not all zero.
+static SOME_DUE: AtomicU64 = AtomicU64::new(0);
+const WORDS_PER_BIT: usize = WORDS / 64;
+/// The kernel thread waits here.
+static KEEPER: WaitQueue = WaitQueue::new();
+
+/// A timer is due. In an interrupt, with interrupts off.
+fn note(timer: &Timer) {
+    let number = timer.data() as usize;
+    if let Some(word) = DUE.get(number / 64) {
+        word.fetch_or(1 << (number % 64), AcqRel);
+        SOME_DUE.fetch_or(1 << (number / 64 / WORDS_PER_BIT), AcqRel);
+        KEEPER.wake_one();
+    }
+}
+
+/// Starts the kernel thread that sends the signals. Once, at boot.
+///
+/// # Errors
+/// No memory for it.
+pub(crate) fn start_keeper() -> Result<(), AllocError> {
+    sched::spawn_kthread("timers", |_| keep(), 0)
+}
+
+fn keep() {
+    loop {
+        KEEPER.wait_uninterruptible(|| SOME_DUE.load(Acquire) != 0);
+        let mut some = SOME_DUE.swap(0, AcqRel);
+        while some != 0 {
+            let first = some.trailing_zeros() as usize * WORDS_PER_BIT;
+            some &= some - 1;
+            for index in first..first + WORDS_PER_BIT {
+                let mut due = DUE.get(index).map_or(0, |word| word.swap(0, AcqRel));
+                while due != 0 {
+                    let number = index * 64 + due.trailing_zeros() as usize;
+                    due &= due - 1;
+                    if let Some(process) = pid::find_process(number as u32) {
+                        fire(&process);
+                    }
+                }
             }
         }
     }
+}
+
+/// The timer of `process` may be due: if so sends the signal, and arms it for the next time.
+fn fire(process: &Process) {
+    let timers = &process.timers;
+    {
+        let _setting = timers.setting.lock();
+        let (deadline, interval) = (timers.deadline.load(Relaxed), timers.interval.load(Relaxed));
+        let now = time::now();
+        // It was set anew, or the number is another process' by now.
+        if deadline == 0 || deadline > now {
+            return;
+        }
+        match (now - deadline).checked_div(interval) {
+            None => timers.deadline.store(0, Relaxed),
+            // Times that were missed are not made up for.
+            Some(late) => timers.arm(deadline.saturating_add((late + 1).saturating_mul(interval))),
+        }
+    }
     // An ordinary signal is marked even when its information finds no room.
-    let _marked = signal::send_process(&process, SigInfo::from_kernel(Signal::ALRM));
+    let _marked = signal::send_process(process, SigInfo::from_kernel(Signal::ALRM));
 }

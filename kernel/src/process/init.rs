@@ -14,7 +14,7 @@ use crate::fs::{self, Caller, FileTable, FsContext};
 use crate::signal::{Actions, SigSet, Signal, ThreadSignals};
 use crate::task::Task;
 use crate::trap::TrapFrame;
-use crate::{cmdline, vdso};
+use crate::{cmdline, timers, vdso};
 
 /// What runs when `rux.init` names nothing else.
 const INIT: &str = "/sbin/init";
@@ -28,7 +28,9 @@ pub fn start_init() {
         panic!("cannot make the root file system: {error}");
     }
     let path = cmdline::value("rux.init").unwrap_or(INIT);
-    if let Err(error) = vdso::init().map_err(Errno::from).and_then(|()| start(path)) {
+    if let Err(error) =
+        vdso::init().and_then(|()| timers::start_keeper()).map_err(Errno::from).and_then(|()| start(path))
+    {
         panic!("cannot start {path}: {error}");
     }
 }
