@@ -100,6 +100,37 @@ pub fn read(from: u64, buffer: &mut [u8]) -> (usize, u64) {
     (done, sequence.max(from))
 }
 
+/// A record of the log, but for its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Its number.
+    pub sequence: u64,
+    /// Its syslog level, 0 to 7.
+    pub level: u8,
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// Bytes of its text.
+    pub len: usize,
+}
+
+/// The first record at or above sequence `from`, its text copied to `text` as far as that goes; `None` when
+/// it is yet to come.
+pub fn record(from: u64, text: &mut [u8]) -> Option<Record> {
+    let ring = RING.lock();
+    let (mut at, mut sequence) = (ring.start, ring.first);
+    while sequence < ring.next {
+        let (len, level, time) = ring.header(at);
+        if sequence >= from {
+            let len = len.min(text.len());
+            ring.get(at + HEADER as u64, &mut text[..len]);
+            return Some(Record { sequence, level, time, len });
+        }
+        at += (HEADER + len) as u64;
+        sequence += 1;
+    }
+    None
+}
+
 /// The sequence number of the oldest record kept, and of the next to come.
 pub fn range() -> (u64, u64) {
     let ring = RING.lock();

@@ -124,6 +124,11 @@ pub fn signal_pending() -> bool {
     task::current().signal_pending()
 }
 
+/// Whether the thread is to end: long work need not go on.
+pub fn is_killed() -> bool {
+    task::current().fatal_pending()
+}
+
 /// Whether the thread blocks `signal` or its process ignores it (Linux: `is_ignored`).
 pub fn keeps_off(signal: Signal) -> bool {
     process::current().is_ok_and(|thread| {

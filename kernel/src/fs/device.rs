@@ -34,6 +34,9 @@ pub const CONSOLE: Dev = Dev::new(5, 1);
 /// `/dev/ttyS0`.
 pub const SERIAL: Dev = Dev::new(4, 64);
 
+/// How much is read at a time before signals are looked at.
+const BLOCK: usize = 64 << 10;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Memory {
     Null,
@@ -47,7 +50,23 @@ impl FileOps for MemoryDevice {
     fn read(&self, _file: &File, buf: &mut IoBuf<'_>, _pos: &mut u64) -> Result<usize> {
         match self.0 {
             Memory::Null => Ok(0),
-            Memory::Zero | Memory::Full => buf.put_zeroes(buf.left()),
+            Memory::Zero | Memory::Full => {
+                let mut done = 0;
+                // A signal may end it between two blocks.
+                while buf.left() > 0 && !(done > 0 && current::signal_pending()) {
+                    match buf.put_zeroes(BLOCK) {
+                        Ok(moved) => {
+                            done += moved;
+                            if moved < BLOCK {
+                                break;
+                            }
+                        }
+                        Err(e) if done == 0 => return Err(e),
+                        Err(_) => break,
+                    }
+                }
+                Ok(done)
+            }
         }
     }
 
@@ -174,6 +193,7 @@ pub fn open(dev: Dev, flags: u32) -> Result<KBox<dyn FileOps>> {
         ZERO => memory(Memory::Zero),
         FULL => memory(Memory::Full),
         RANDOM | URANDOM => Ok(rux_mm::kbox_dyn!(KBox::new(RandomDevice, Gfp::KERNEL)? => dyn FileOps)),
+        KMSG => super::kmsg::open(),
         TTY | CONSOLE | SERIAL => tty::open(dev, flags),
         _ => Err(Errno::ENXIO),
     }

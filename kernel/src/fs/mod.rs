@@ -30,6 +30,7 @@ pub mod file;
 pub mod initramfs;
 pub mod inode;
 pub mod iobuf;
+pub mod kmsg;
 pub mod limit;
 pub mod locks;
 pub mod memfd;

@@ -153,6 +153,15 @@ impl<'a> PollTable<'a> {
         }
     }
 
+    /// As [`PollTable::watch`], for a queue that is always there; `wakes` counts what it is woken for.
+    pub fn watch_queue(&mut self, queue: &'static WaitQueue, wakes: u64) {
+        self.wakes = self.wakes.wrapping_add(wakes);
+        if let Some(poller) = &mut self.poller {
+            // SAFETY: the queue is never gone.
+            self.failed |= unsafe { poller.wait.join(queue) }.is_err();
+        }
+    }
+
     /// Enough is ready: the rest need not be waited for.
     pub fn stop_waiting(&mut self) {
         self.poller = None;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod sched;
 pub mod signal;
 pub mod time;
+pub mod xattr;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -103,6 +104,7 @@ const fn table() -> [Call; NUMBERS] {
         sched::HANDLERS,
         signal::HANDLERS,
         time::HANDLERS,
+        xattr::HANDLERS,
     ];
     let mut table = [Call::Missing; NUMBERS];
     let mut group = 0;

@@ -157,7 +157,7 @@ fn user_page_fault(frame: &TrapFrame, access: Access) {
     let raised = match current_space() {
         Some(space) => loop {
             match handle_mm_fault(space, addr, access) {
-                Outcome::Done | Outcome::Major => return,
+                outcome @ (Outcome::Done | Outcome::Major) => return count_fault(&outcome),
                 Outcome::Retry if current().signal_pending() => return,
                 Outcome::Retry => {}
                 Outcome::Oom => break UserFault { signal: SIGKILL, code: 0, addr },
@@ -168,6 +168,15 @@ fn user_page_fault(frame: &TrapFrame, access: Access) {
         None => unreachable!("a thread without an address space is in user mode"),
     };
     signal::force_fault(raised);
+}
+
+/// Counts a fault that was served, for the running thread's account.
+fn count_fault(outcome: &Outcome) {
+    if let Some(thread) = &current().user {
+        let count = if matches!(outcome, Outcome::Major) { &thread.faults.1 } else { &thread.faults.0 };
+        // Nobody else writes it.
+        count.store(count.load(Relaxed) + 1, Relaxed);
+    }
 }
 
 /// A trap from the kernel. Interrupts are off, on return too.
@@ -217,7 +226,10 @@ pub(crate) fn fault_in(addr: VirtAddr, access: Access) -> Result<(), Efault> {
     let space = current_space().ok_or(Efault)?;
     loop {
         match handle_mm_fault(space, addr, access) {
-            Outcome::Done | Outcome::Major => return Ok(()),
+            outcome @ (Outcome::Done | Outcome::Major) => {
+                count_fault(&outcome);
+                return Ok(());
+            }
             Outcome::Retry if current().fatal_pending() => return Err(Efault),
             Outcome::Retry => {}
             Outcome::Oom | Outcome::Sigbus { .. } | Outcome::Sigsegv { .. } => return Err(Efault),

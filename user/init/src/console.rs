@@ -6,6 +6,8 @@ use std::io;
 use crate::job::Job;
 
 const CONSOLE: &std::ffi::CStr = c"/dev/console";
+/// The device that the console is on.
+const TERMINAL: &std::ffi::CStr = c"/dev/ttyS0";
 
 /// Ends the kernel's own output on the serial line; `xtask` passes on what follows. Kept in step with
 /// `xtask/src/console.rs`.
@@ -63,12 +65,25 @@ pub fn say_start() {
     unsafe { libc::write(1, START.as_ptr().cast(), START.len()) };
 }
 
-/// In the child: a session of its own with the console as its terminal.
+/// In the child: a session of its own with the console as its terminal, by the name under which job control
+/// holds: who reads `/dev/console` is never stopped for being in the background.
 pub fn take() -> io::Result<()> {
-    // SAFETY: system calls without pointers.
+    // SAFETY: system calls without pointers but for a path that ends in NUL.
     unsafe {
         libc::setsid();
         libc::ioctl(0, libc::TIOCSCTTY, 0);
+        let fd = libc::open(TERMINAL.as_ptr(), libc::O_RDWR);
+        if fd < 0 {
+            return Ok(());
+        }
+        for standard in 0..=2 {
+            if libc::isatty(standard) != 0 {
+                libc::dup2(fd, standard);
+            }
+        }
+        if fd > 2 {
+            libc::close(fd);
+        }
     }
     Ok(())
 }

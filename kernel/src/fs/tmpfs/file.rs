@@ -7,6 +7,7 @@ use rux_mm::slab::{KArc, KBox};
 
 use super::Counted;
 use crate::errno::{Errno, Result};
+use crate::fs::current;
 use crate::fs::file::{File, FileOps, Seek};
 use crate::fs::inode::{Fallocate, Inode, InodeOps};
 use crate::fs::iobuf::IoBuf;
@@ -95,6 +96,10 @@ impl FileOps for OpenMemory {
     fn read(&self, file: &File, buf: &mut IoBuf<'_>, pos: &mut u64) -> Result<usize> {
         let mut fault = None;
         let done = self.mapping.read_with(*pos, buf.left(), |bytes| {
+            if current::is_killed() {
+                fault = Some(Errno::EINTR);
+                return 0;
+            }
             // SAFETY: handed to the user copy, and not kept.
             let bytes = unsafe { raw_bytes(bytes) };
             buf.put(bytes).unwrap_or_else(|error| {
@@ -134,6 +139,10 @@ impl FileOps for OpenMemory {
         inode.remove_privileges(&file.cred);
         let mut fault = None;
         let done = self.mapping.write_with(*pos, buf.left(), |bytes| {
+            if current::is_killed() {
+                fault = Some(Errno::EINTR);
+                return 0;
+            }
             // SAFETY: handed to the user copy, and not kept.
             let bytes = unsafe { raw_bytes(bytes) };
             buf.take(bytes).unwrap_or_else(|error| {
