@@ -97,8 +97,7 @@ pub fn fcntl(fd: i32, command: u32, arg: usize) -> Result<usize> {
                 return Err(Errno::EPERM);
             }
             let _contents = inode.rwsem.write();
-            // Which of the mappings can write is not told here: any counts, so that a seal never lies.
-            let mapped = inode.ops().mapping().is_some_and(|mapping| mapping.is_mapped());
+            let mapped = inode.ops().mapping().is_some_and(|mapping| mapping.is_mapped_writable());
             seals.add(arg as u32, mapped)?;
             Ok(0)
         }

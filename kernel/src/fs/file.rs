@@ -467,6 +467,10 @@ impl VmFile for File {
         self.path.mount.flags().contains(MountFlags::NOEXEC)
     }
 
+    fn write_sealed(&self) -> bool {
+        self.inode().ops().seals().is_some_and(|seals| seals.may_write().is_err())
+    }
+
     fn dev(&self) -> (u32, u32) {
         let dev = self.inode().sb.dev;
         (dev.major, dev.minor)

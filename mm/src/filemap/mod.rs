@@ -145,6 +145,11 @@ impl Mapping {
         !self.maps.is_empty()
     }
 
+    /// Whether stores through a mapping reach the file, or may once its rights change.
+    pub fn is_mapped_writable(&self) -> bool {
+        self.maps.any_writes()
+    }
+
     /// The number of the first page at or above `index` that is in the cache (`SEEK_DATA`).
     pub fn next_page(&self, index: u64) -> Option<u64> {
         self.index.lock().next(index).map(|(index, _)| index)

@@ -17,6 +17,8 @@ pub(crate) struct Link {
     pub(crate) range: VirtRange,
     /// Page number in the file of the first page.
     pub(crate) pgoff: u64,
+    /// Stores reach the file, or may once rights change.
+    pub(crate) writes: bool,
 }
 
 impl Link {
@@ -56,6 +58,11 @@ impl FileMaps {
                 zap_range(&link.core, range, which);
             }
         }
+    }
+
+    /// Whether stores through a mapping reach the file, or may (Linux: `i_mmap_writable`).
+    pub(crate) fn any_writes(&self) -> bool {
+        self.0.lock().iter().any(|link| link.writes)
     }
 
     /// Whether the file is mapped anywhere.

@@ -104,8 +104,9 @@ pub(crate) fn copy_page<L: Level>(
         Kind::Leaf(pfn) | Kind::ProtNone(pfn) if !entry.is_special() => {
             let page = pfn_to_page(pfn);
             let folio = page.folio();
+            let reference = FolioRef::of(folio);
             count(folio, pfn)?;
-            FolioRef::of(folio).into_raw();
+            reference.into_raw();
             if folio.is_anon() && page.anon_exclusive() {
                 page.clear_anon_exclusive();
             }

@@ -32,14 +32,15 @@ impl Layout {
         }
         let (low, high) = (VirtRange::new(vma.start(), addr), VirtRange::new(addr, vma.end()));
         let (pgoff, high_pgoff) = (vma.pgoff(), vma.page_index(addr));
-        let backing = vma.backing().clone();
-        let upper = Vma::new(high, vma.flags(), high_pgoff, backing.clone(), vma.anon.same());
+        let (backing, flags) = (vma.backing().clone(), vma.flags());
+        let upper = Vma::new(high, flags, high_pgoff, backing.clone(), vma.anon.same());
         let upper = KBox::new(upper, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
         let links = lock_links(&backing, 1)?;
         if let Some(mut links) = links {
             links.resize(&self.core, low.start, low, pgoff);
-            links.insert(Link { core: self.core.clone(), range: high, pgoff: high_pgoff });
+            let writes = flags.writes_file();
+            links.insert(Link { core: self.core.clone(), range: high, pgoff: high_pgoff, writes });
         }
         self.vmas.resize(low.start, low, pgoff);
         self.insert_reserved(upper);
@@ -70,7 +71,8 @@ impl Layout {
         self.vmas.reserve(1)?;
         let links = lock_links(what.backing, 1)?;
         if let Some(mut links) = links {
-            links.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff });
+            let writes = what.flags.writes_file();
+            links.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff, writes });
         }
         self.insert_reserved(vma);
         Ok(())

@@ -93,7 +93,8 @@ impl Layout {
         if let Some(mapping) = vma.mapping() {
             let mut links = mapping.maps().lock();
             links.reserve(1)?;
-            links.insert(Link { core: child.core.clone(), range: vma.range(), pgoff: vma.pgoff() });
+            let (range, pgoff, writes) = (vma.range(), vma.pgoff(), flags.writes_file());
+            links.insert(Link { core: child.core.clone(), range, pgoff, writes });
         }
         if flags.contains(VmFlags::ACCOUNT)
             && let Err(error) = account::charge(vma.pages())

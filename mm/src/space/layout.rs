@@ -7,7 +7,7 @@ use super::exec::ExecFields;
 use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::paging::Gather;
-use crate::rmap::{SpaceCore, Which, ZapPages};
+use crate::rmap::{SpaceCore, Usage, Which, ZapPages};
 use crate::slab::KArc;
 use crate::space::account;
 use crate::vma::{RemovedVmas, VmFlags, VmaTree};
@@ -153,6 +153,9 @@ impl Layout {
 
     /// Everything goes (Linux: `exit_mmap`).
     fn unmap_all(&mut self) {
+        if cfg!(debug_assertions) {
+            self.validate();
+        }
         let mut removed = RemovedVmas::new();
         let mut gather = Gather::new(&self.core.tables);
         {
@@ -178,6 +181,7 @@ impl Layout {
             &mut gather,
         );
         drop(gather);
+        debug_assert_eq!(self.core.usage(), Usage::default(), "pages left behind");
         account::uncharge(committed);
     }
 

@@ -223,6 +223,7 @@ fn plan_file(
     {
         return Err(MmError::Overflow);
     }
+    let mut sealed = false;
     match map_flags & MAP_TYPE {
         kind @ (abi::MAP_SHARED | abi::MAP_SHARED_VALIDATE) => {
             if kind == abi::MAP_SHARED_VALIDATE
@@ -239,6 +240,8 @@ fn plan_file(
             flags |= VmFlags::SHARED | VmFlags::MAYSHARE;
             if !file.writable() {
                 flags -= VmFlags::MAYWRITE | VmFlags::SHARED;
+            } else if file.write_sealed() {
+                sealed = true;
             }
         }
         abi::MAP_PRIVATE => {}
@@ -258,6 +261,12 @@ fn plan_file(
     }
     if flags.contains(VmFlags::GROWSDOWN) {
         return Err(MmError::Invalid);
+    }
+    if sealed {
+        if flags.contains(VmFlags::WRITE) {
+            return Err(MmError::Permission);
+        }
+        flags -= VmFlags::MAYWRITE;
     }
     let backing = match file.memory() {
         FileMemory::Zero if flags.contains(VmFlags::SHARED) => Kind::NewShared,

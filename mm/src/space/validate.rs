@@ -10,34 +10,40 @@ use crate::rmap::{PageKind, Usage};
 use crate::vma::{VmFlags, Vma};
 
 impl Space {
-    /// Compares mappings, tables, pages, links and figures. Nobody changes the address space, or faults
-    /// in it, meanwhile.
+    /// Compares mappings, tables, pages, links and figures. Nobody changes the address space, faults in it, or
+    /// truncates a file that it maps, meanwhile.
     ///
     /// # Panics
     /// When they disagree.
     pub fn validate(&self) {
         let layout = self.layout.read();
-        layout.vmas.validate();
-        layout.validate_figures();
+        let found = layout.validate();
+        assert_eq!(self.core.usage(), found, "the resident set");
+    }
+}
+
+impl Layout {
+    /// As [`Space::validate`], for who may change it alone; returns what is mapped, which a truncation may
+    /// just be taking away.
+    pub(super) fn validate(&self) -> Usage {
+        self.vmas.validate();
+        self.validate_figures();
+        let tables = &self.core.tables;
         let mut found = Usage::default();
         let mut last_end = VirtAddr::ZERO;
-        for vma in layout.vmas.iter() {
-            let mut hole = Empty;
-            let _ = self.core.tables.visit_range(VirtRange::new(last_end, vma.start()), &mut hole);
-            let mut pages = Pages { vma, found: &mut found };
-            let _ = self.core.tables.visit_range(vma.range(), &mut pages);
+        for vma in self.vmas.iter() {
+            let _ = tables.visit_range(VirtRange::new(last_end, vma.start()), &mut Empty);
+            let _ = tables.visit_range(vma.range(), &mut Pages { vma, found: &mut found });
             last_end = vma.end();
             if let Some(mapping) = vma.mapping() {
                 let linked = mapping.maps().lock().find(&self.core, vma.start());
                 assert_eq!(linked, Some((vma.range(), vma.pgoff())), "the link of {:?}", vma.range());
             }
         }
-        let _ = self.core.tables.visit_range(VirtRange::new(last_end, self.task_size), &mut Empty);
-        assert_eq!(self.core.usage(), found, "the resident set");
+        let _ = tables.visit_range(VirtRange::new(last_end, tables.mode().user_end()), &mut Empty);
+        found
     }
-}
 
-impl Layout {
     fn validate_figures(&self) {
         let sum = |of: &dyn Fn(VmFlags) -> bool| -> u64 {
             self.vmas.iter().filter(|vma| of(vma.flags())).map(Vma::pages).sum()
@@ -79,7 +85,7 @@ impl Visit for Pages<'_> {
         }
         let page = pfn_to_page(pfn);
         let folio = page.folio();
-        assert!(page.mapcount() > 0 && folio.refcount() >= page.mapcount(), "{addr:?}: {page:?}");
+        assert!(page.mapcount() > 0 && folio.refcount() > 0, "{addr:?}: {page:?}");
         let pages = L::BYTES / PAGE_SIZE as u64;
         match PageKind::of(folio) {
             PageKind::File => self.found.file += pages,

@@ -35,6 +35,10 @@ pub trait VmFile: Send + Sync {
     fn append_only(&self) -> bool {
         false
     }
+    /// Sealed against writing (`F_SEAL_WRITE`, `F_SEAL_FUTURE_WRITE`): shared mappings only read.
+    fn write_sealed(&self) -> bool {
+        false
+    }
     /// Device number of its file system, (major, minor).
     fn dev(&self) -> (u32, u32);
     /// Inode number.

@@ -120,6 +120,12 @@ impl VmFlags {
         self.contains(Self::MAYWRITE) && !self.contains(Self::SHARED)
     }
 
+    /// Whether stores reach a file, or may once rights change.
+    #[inline]
+    pub const fn writes_file(self) -> bool {
+        self.contains(Self::SHARED.union(Self::MAYWRITE))
+    }
+
     /// Private, writable, not growing (Linux: `is_data_mapping`).
     #[inline]
     pub const fn is_data(self) -> bool {

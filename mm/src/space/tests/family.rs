@@ -198,3 +198,18 @@ fn the_kernel_writes_where_the_program_may_not() {
     assert_eq!(space.write_memory(at(A), &[1]), Err(MmError::Fault));
     space.validate();
 }
+
+#[test]
+fn a_file_knows_who_may_write_to_it() {
+    let _machine = Machine::new();
+    let space = new_space();
+    let (mapping, file) = new_file(&[3; 2 * PAGE_SIZE], true);
+    map_file(&space, &file, 0, 1, RW, abi::MAP_PRIVATE, 0).unwrap();
+    assert!(mapping.is_mapped() && !mapping.is_mapped_writable());
+    let addr = map_file(&space, &file, 0, 2, abi::PROT_READ, abi::MAP_SHARED, 0).unwrap();
+    assert!(mapping.is_mapped_writable(), "mprotect may give the right");
+    space.munmap(addr, PAGE).unwrap();
+    assert!(mapping.is_mapped_writable());
+    space.munmap(addr, 2 * PAGE).unwrap();
+    assert!(!mapping.is_mapped_writable());
+}

@@ -4,6 +4,7 @@ mod basic;
 mod family;
 mod model;
 mod shortage;
+mod store;
 
 use std::fmt;
 use std::vec::Vec;
