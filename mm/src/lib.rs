@@ -16,8 +16,6 @@
 //! | 5 | [`vma`], [`rmap`], [`filemap`] |
 //! | 6 | [`space`], [`fault`] |
 
-// While rooms are filled in, their interfaces are there before their callers.
-#![allow(dead_code)]
 #![cfg_attr(target_os = "none", no_std)]
 
 pub mod addr;
