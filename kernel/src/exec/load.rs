@@ -194,11 +194,10 @@ fn map_segment(space: &Space, image: &Image, segment: &ProgramHeader, wanted: u6
     if segment.p_memsz > segment.p_filesz {
         let start = mapped.wrapping_add(in_page).wrapping_add(segment.p_filesz);
         let end = mapped.wrapping_add(in_page).checked_add(segment.p_memsz).ok_or(Errno::EINVAL)?;
-        // The rest of the last page of the file must read as zero. Linux cares about a failure only where the
-        // program could write.
-        let zeroed = space.zero_memory(VirtAddr::new(start), page_ceil(start) - start);
-        if zeroed.is_err() && prot(segment) & linux::PROT_WRITE != 0 {
-            return Err(Errno::EFAULT);
+        // The rest of the last page of the file must read as zero, where the program could write (Linux: `padzero`,
+        // which a page that may not be written stops without harm).
+        if prot(segment) & linux::PROT_WRITE != 0 {
+            space.zero_memory(VirtAddr::new(start), page_ceil(start) - start).map_err(|_| Errno::EFAULT)?;
         }
         map_zeroes(space, page_ceil(start), page_ceil(end), prot(segment))?;
     }

@@ -3,11 +3,16 @@
 
 use super::{Access, Fault, Step, step};
 use crate::paging::{Bits, Entry};
+use crate::vma::VmFlags;
 
 impl Fault<'_> {
     pub(super) fn present(&self, seen: Entry) -> Step {
         if seen.is_prot_none() {
-            return self.restore_rights();
+            if self.vma.flags().intersects(VmFlags::READ | VmFlags::WRITE | VmFlags::EXEC) {
+                return self.restore_rights();
+            }
+            // The mapping allows nothing: it is the kernel that comes, and overrides the rights.
+            return if self.access == Access::Write { self.write_protected(seen) } else { Step::Done };
         }
         if self.access == Access::Write && !seen.is_writable() {
             return self.write_protected(seen);

@@ -90,7 +90,7 @@ impl Space {
         let _layout = self.layout.read();
         let guard = self.core.tables.find_pte(addr)?;
         let entry = guard.get();
-        let Kind::Leaf(pfn) = entry.kind() else { return None };
+        let (Kind::Leaf(pfn) | Kind::ProtNone(pfn)) = entry.kind() else { return None };
         if access == Access::Write {
             if entry.is_special() {
                 return None;

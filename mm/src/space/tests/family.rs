@@ -213,3 +213,31 @@ fn a_file_knows_who_may_write_to_it() {
     space.munmap(addr, 2 * PAGE).unwrap();
     assert!(!mapping.is_mapped_writable());
 }
+
+#[test]
+fn the_kernel_reads_and_writes_where_the_program_may_do_nothing() {
+    let _machine = Machine::new();
+    let space = new_space();
+    // A page that was touched first, one of the file, one of zeroes and one that is not there.
+    let (mapping, file) = new_file(&[3; PAGE_SIZE], true);
+    map(&space, A, 4, RW, PRIVATE | FIXED).unwrap();
+    map_file(&space, &file, A + PAGE, 1, RW, abi::MAP_PRIVATE | FIXED, 0).unwrap();
+    store(&space, at(A), 1).unwrap();
+    assert_eq!(load(&space, at(A + PAGE)), Ok(3));
+    assert_eq!(load(&space, at(A + 2 * PAGE)), Ok(0));
+    space.mprotect(at(A), 4 * PAGE, abi::PROT_NONE).unwrap();
+    for page in 0..4 {
+        let addr = at(A + page * PAGE);
+        let mut byte = [9];
+        space.read_memory(addr, &mut byte).unwrap();
+        assert_eq!(byte, [[1, 3, 0, 0][page as usize]]);
+        space.write_memory(addr + 1, &[7]).unwrap();
+        space.read_memory(addr + 1, &mut byte).unwrap();
+        assert_eq!(byte, [7]);
+        assert_eq!(load(&space, addr), Err(accerr(addr)));
+    }
+    let mut byte = [9];
+    mapping.read(1, &mut byte).unwrap();
+    assert_eq!(byte, [3], "a copy, not the file");
+    space.validate();
+}
