@@ -130,9 +130,6 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     Hw::irq_enable();
     smp::start(platform, image, satp);
 
-    if sched::start_reaper().is_err() {
-        panic!("no memory for the reaper");
-    }
     let init = |arg| {
         // From here on there is another thread to run while this one sleeps.
         rux_mm::memory().allow_sleep();

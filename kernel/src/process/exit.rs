@@ -130,6 +130,7 @@ pub(crate) fn finish_vfork(thread: &Thread) {
 /// The thread leaves its process; the last one ends it.
 fn notify(task: &Task, thread: &Thread, status: i32) {
     let process = thread.process().clone();
+    sched::announce();
     let mut tasklist = Tasklist::lock();
     let mut group = process.group();
     let held = group.threads.remove(task);

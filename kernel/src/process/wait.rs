@@ -7,6 +7,7 @@ use super::exit::reap;
 use super::usage::{self, Usage};
 use super::{ExitState, Process, StopNews, Tasklist};
 use crate::errno::{Errno, Result};
+use crate::sched;
 use crate::signal::Signal;
 use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED};
 
@@ -63,6 +64,10 @@ pub fn wait(which: Which, options: Options) -> Result<Option<Report>> {
                 !matches!(outcome, Ok(None))
             })
             .map_err(|_| Errno::ERESTARTSYS)?;
+    }
+    if matches!(outcome, Ok(Some(_))) {
+        // What the child had is free again when its parent goes on.
+        sched::settle();
     }
     outcome
 }

@@ -5,10 +5,10 @@
 //! a wake-up is never lost. No lock is held across a switch: `on_hart` says until when a thread's stack
 //! and registers are still in use, and nobody but its own hart runs it before that.
 
+mod dead;
 mod idle;
 mod load;
 mod queue;
-mod reaper;
 mod switch;
 
 use core::ptr;
@@ -17,11 +17,11 @@ use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release
 use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard};
 use rux_mm::error::AllocError;
 
+pub(crate) use dead::{announce, settle};
 pub(crate) use idle::run_idle;
 pub use load::load;
 use queue::Queued;
 pub(crate) use queue::RunQueue;
-pub(crate) use reaper::start as start_reaper;
 pub(crate) use switch::{Context, kthread_start, user_start};
 
 use crate::hart::{self, Hart};
@@ -124,8 +124,7 @@ unsafe fn finish(last: *const Task) {
     };
     if dead {
         // SAFETY: it is dead and off the hart: nobody will run it any more.
-        unsafe { Task::free_stack(last) };
-        reaper::add(last);
+        unsafe { dead::bury(last) };
     }
 }
 
@@ -244,7 +243,7 @@ pub(crate) fn start(task: rux_mm::slab::KArc<Task>) {
     let irqs = IrqGuard::new();
     let from = irqs.hart();
     let level = current().sched.runtime_weighted.load(Relaxed).max(hart::hart(from).queue.floor());
-    // The share that the reaper gives back.
+    // The share that `dead::bury` gives back.
     // SAFETY: the pointer of an arc that is not given back is good.
     let task = unsafe { &*rux_mm::slab::KArc::into_raw(task) };
     task.sched.runtime_weighted.store(level, Relaxed);

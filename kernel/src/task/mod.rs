@@ -88,6 +88,8 @@ pub(crate) struct SchedEntity {
     /// Whether the last tick found it in user mode.
     pub(crate) in_user: AtomicBool,
     pub(crate) is_idle: AtomicBool,
+    /// Whether its death was announced; see `sched::announce`.
+    pub(crate) announced: AtomicBool,
     weight: AtomicU32,
     nice: AtomicI32,
     affinity: AtomicU64,
@@ -139,6 +141,7 @@ impl Task {
                 on_hart: AtomicBool::new(false),
                 in_user: AtomicBool::new(false),
                 is_idle: AtomicBool::new(false),
+                announced: AtomicBool::new(false),
                 weight: AtomicU32::new(times::WEIGHT_OF_NICE_0),
                 nice: AtomicI32::new(0),
                 affinity: AtomicU64::new(u64::MAX),
