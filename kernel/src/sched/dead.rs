@@ -12,16 +12,19 @@ use crate::time;
 use crate::wait::WaitQueue;
 
 /// How long [`settle`] waits at most, in nanoseconds: a hart of an emulator may be held up.
-const PATIENCE: u64 = 20_000_000;
+const PATIENCE: u64 = 200_000_000;
 
 /// Threads that have been announced to be dead soon, and those of them that are buried.
 static ANNOUNCED: AtomicU64 = AtomicU64::new(0);
 static BURIED: AtomicU64 = AtomicU64::new(0);
 static BURIALS: WaitQueue = WaitQueue::new();
 
-/// Says that the running thread will be dead without waiting for anything. Before its parent is told.
+/// Says that the running thread will be dead without waiting for anything; pre-emption is off for good. Before its
+/// parent is told.
 pub(crate) fn announce() {
-    current().sched.announced.store(true, Relaxed);
+    let task = current();
+    task.info().preempt_disable();
+    task.sched.announced.store(true, Relaxed);
     ANNOUNCED.fetch_add(1, SeqCst);
 }
 
