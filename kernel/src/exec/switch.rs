@@ -99,6 +99,8 @@ fn become_program(
     *thread.signals.restart.lock() = signal::Restart::None;
     thread.robust_list.store(0, Relaxed);
     thread.clear_child_tid.store(0, Relaxed);
+    // Before descriptors close: by their end a parent sees that its child has executed.
+    process.has_executed.store(true, Relaxed);
     if let Ok(files) = thread.files() {
         files.close_on_exec();
     }
@@ -110,7 +112,6 @@ fn become_program(
     }
     thread.set_cred(cred);
     task.set_comm(&program.comm);
-    process.has_executed.store(true, Relaxed);
     {
         let mut tasklist = Tasklist::lock();
         process.tree.get_mut(&mut tasklist).exit_signal = Some(Signal::CHLD);
