@@ -8,10 +8,10 @@ use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
 
 use super::dentry::Dentry;
-use super::inode::{Attributes, Inode, New};
+use super::inode::{Attributes, Inode, Link, New};
 use super::mount::{self, Mount, MountFlags, Path, global_root};
 use super::superblock::SuperBlock;
-use super::types::{Dev, FileKind, Timestamp};
+use super::types::{Dev, FileKind, MAX_SYMLINKS, Timestamp};
 use super::{anon, devtmpfs, mounting, procfs, tmpfs};
 use crate::errno::{Errno, Result};
 
@@ -91,17 +91,34 @@ impl Unpack {
         {
             return Ok(dentry.clone());
         }
-        let mut at = self.root.clone();
+        let at = self.descend(self.root.clone(), path, MAX_SYMLINKS)?;
+        self.last_dir = Some((KVec::from_slice(path, Gfp::KERNEL)?, at.clone()));
+        Ok(at)
+    }
+
+    /// Goes down `path` from `at`, through at most `links` symbolic links; what is missing is made.
+    fn descend(&self, at: KArc<Dentry>, path: &[u8], links: u32) -> Result<KArc<Dentry>> {
+        let mut at = if path.first() == Some(&b'/') { self.root.clone() } else { at };
         for name in path.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".") {
+            if name == b".." {
+                at = at.parent().unwrap_or(at);
+                continue;
+            }
             let dir = at.inode.ops();
-            at = match dir.lookup(&at, name) {
+            let next = match dir.lookup(&at, name) {
                 Err(Errno::ENOENT) => {
                     dir.create(&at, name, New::Directory, Attributes::new(FileKind::Directory, 0o755, 0, 0))?
                 }
                 found => found?,
             };
+            at = match next.inode.kind {
+                FileKind::Symlink => match next.inode.ops().follow(&next.inode, true)? {
+                    Link::Text(text) => self.descend(at, &text, links.checked_sub(1).ok_or(Errno::ELOOP)?)?,
+                    Link::Place(place) => place.dentry,
+                },
+                _ => next,
+            };
         }
-        self.last_dir = Some((KVec::from_slice(path, Gfp::KERNEL)?, at.clone()));
         Ok(at)
     }
 
