@@ -616,7 +616,8 @@ int main(void) {
     times();
     coherence();
     devices();
-    fifos();
+    for (int i = 0; i < 30; i++)
+        fifos();
     locks();
     events();
     mounts();

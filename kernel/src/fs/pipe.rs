@@ -146,14 +146,17 @@ impl Pipe {
         self.publish(&state);
     }
 
-    fn attach(&self, reads: bool, writes: bool) {
+    /// Counts an end that comes; says how things stood at that very moment.
+    fn attach(&self, reads: bool, writes: bool) -> Status {
         let mut state = self.state.lock();
         state.readers += u32::from(reads);
         state.writers += u32::from(writes);
         state.reader_count += u64::from(reads);
         state.writer_count += u64::from(writes);
+        let status = state.status();
         self.unlock(state);
         self.opened.wake();
+        status
     }
 
     fn detach(&self, reads: bool, writes: bool) {
@@ -373,11 +376,11 @@ pub struct PipeEnd {
 }
 
 impl PipeEnd {
-    fn open(pipe: KArc<Pipe>, reads: bool, writes: bool) -> Result<KBox<dyn FileOps>> {
+    fn open(pipe: KArc<Pipe>, reads: bool, writes: bool) -> Result<(KBox<dyn FileOps>, Status)> {
         // The end is counted before it exists, and given back by its drop.
-        pipe.attach(reads, writes);
+        let status = pipe.attach(reads, writes);
         let end = Self { pipe, reads, writes };
-        Ok(rux_mm::kbox_dyn!(KBox::new(end, Gfp::KERNEL)? => dyn FileOps))
+        Ok((rux_mm::kbox_dyn!(KBox::new(end, Gfp::KERNEL)? => dyn FileOps), status))
     }
 
     /// The pipe.
@@ -472,8 +475,8 @@ pub fn new_pipe(flags: u32, cred: &KArc<Cred>) -> Result<(KArc<File>, KArc<File>
     let pipe = Pipe::new()?;
     let inode = rux_mm::kbox_dyn!(KBox::new(PipeInode(pipe.clone()), Gfp::KERNEL)? => dyn InodeOps);
     let path = anon::pipe_path(inode, cred)?;
-    let reader = PipeEnd::open(pipe.clone(), true, false)?;
-    let writer = PipeEnd::open(pipe, false, true)?;
+    let (reader, _) = PipeEnd::open(pipe.clone(), true, false)?;
+    let (writer, _) = PipeEnd::open(pipe, false, true)?;
     let reader = File::anonymous(path.clone(), flags & O_NONBLOCK, cred.clone(), reader)?;
     let writer = File::anonymous(path, flags & (O_NONBLOCK | O_DIRECT) | O_WRONLY, cred.clone(), writer)?;
     Ok((reader, writer))
@@ -485,25 +488,31 @@ pub fn new_pipe(flags: u32, cred: &KArc<Cred>) -> Result<(KArc<File>, KArc<File>
 /// `ENXIO` to write without waiting while nobody reads; `ERESTARTSYS`; `ENOMEM`.
 pub fn open_fifo(pipe: KArc<Pipe>, flags: u32) -> Result<KBox<dyn FileOps>> {
     let patient = flags & O_NONBLOCK == 0;
+    // Who comes and leaves again before the waiter looks has come all the same: hence the counts, compared
+    // with what they were when this end was counted.
     match flags & O_ACCMODE {
-        O_RDWR => PipeEnd::open(pipe, true, true),
+        O_RDWR => Ok(PipeEnd::open(pipe, true, true)?.0),
         O_WRONLY => {
             if !patient && pipe.status().readers == 0 {
                 return Err(Errno::ENXIO);
             }
-            let seen = pipe.status().reader_count;
-            let end = PipeEnd::open(pipe.clone(), false, true)?;
-            let came = || pipe.status().readers > 0 || pipe.status().reader_count != seen;
-            if !came() {
+            let (end, at_open) = PipeEnd::open(pipe.clone(), false, true)?;
+            let came = || {
+                let now = pipe.status();
+                now.readers > 0 || now.reader_count != at_open.reader_count
+            };
+            if patient && at_open.readers == 0 {
                 pipe.opened.wait(came).map_err(|_| Errno::ERESTARTSYS)?;
             }
             Ok(end)
         }
         0 => {
-            let seen = pipe.status().writer_count;
-            let end = PipeEnd::open(pipe.clone(), true, false)?;
-            let came = || pipe.status().writers > 0 || pipe.status().writer_count != seen;
-            if patient && !came() {
+            let (end, at_open) = PipeEnd::open(pipe.clone(), true, false)?;
+            let came = || {
+                let now = pipe.status();
+                now.writers > 0 || now.writer_count != at_open.writer_count
+            };
+            if patient && at_open.writers == 0 {
                 pipe.opened.wait(came).map_err(|_| Errno::ERESTARTSYS)?;
             }
             Ok(end)
