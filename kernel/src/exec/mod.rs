@@ -183,6 +183,10 @@ fn finish(
 
 /// Opens the ELF file that another one names as its interpreter.
 fn open_interpreter(caller: Caller<'_>, path: &[u8]) -> Result<Image> {
+    if path.is_empty() {
+        // Linux takes an empty name for the current directory, which cannot be executed.
+        return Err(Errno::EACCES);
+    }
     let file = fs::open::open_interpreter(caller, path)?;
     let mut head = [0; HEAD_SIZE];
     if file.kernel_read(&mut head, 0)? < 64 {
