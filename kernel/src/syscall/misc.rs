@@ -387,7 +387,8 @@ fn read_all_log(to: VirtAddr, len: usize, clear: bool) -> Result<usize> {
         if bytes == 0 {
             break;
         }
-        (from, total) = (next, total - bytes);
+        // Records come and go meanwhile.
+        (from, total) = (next, total.saturating_sub(bytes));
     }
     let (bytes, _) = copy_log(from, end, to, len)?;
     if clear {
