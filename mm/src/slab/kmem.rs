@@ -430,12 +430,11 @@ const fn slab_order(stride: usize) -> Order {
     }
 }
 
-/// How many objects a hart keeps: few of those that are large.
+/// How many objects a hart keeps: few of those that are large, since each may keep a slab from being free.
 const fn sheaf_capacity(stride: usize) -> usize {
     match stride {
         0..=256 => SHEAF_MOST,
-        257..=1024 => 16,
-        1025..=4096 => 6,
+        257..=1024 => 6,
         _ => 2,
     }
 }
