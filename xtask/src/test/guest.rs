@@ -58,6 +58,18 @@ pub(super) const GUESTS: &[Guest] = &[
         status: 5,
         ..guest("shell", &[])
     },
+    Guest {
+        // A stopped job, and one that is stopped because it reads in the background.
+        dialog: &[
+            ("# ", "sh -c 'echo on; exec sleep 100'\n"),
+            ("\non\r\n", "\x1a"),
+            ("Stopped", "kill %1; sleep 1; cat < /dev/tty & sleep 1\n"),
+            ("Stopped (tty input)", "kill -9 %1; kill -9 %2; sleep 1; jobs; echo done\n"),
+            ("\ndone\r\n", "exit 6\n"),
+        ],
+        status: 6,
+        ..guest("job-control", &[])
+    },
     // What a shell does all day.
     Guest {
         expect: Expect::Exactly("3\nb\n10\nyes\n"),
