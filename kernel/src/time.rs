@@ -19,6 +19,9 @@ use crate::{dt, hart, sbi};
 /// Nanoseconds of a second.
 pub const SECOND: u64 = 1_000_000_000;
 
+/// How long [`nap`] is, in nanoseconds.
+const NAP: u64 = 20_000;
+
 /// Nanoseconds of one tick of `time`, as a fraction of 2^32: `timebase` is below 4 GHz.
 static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(0);
 /// What CLOCK_REALTIME is ahead.
@@ -112,8 +115,7 @@ impl TimerQueue {
         self.programmed.store(next, Relaxed);
         let at = if next == u64::MAX { u64::MAX } else { nanos_to_ticks(next) };
         if SSTC.load(Relaxed) != 0 {
-            // SAFETY: `stimecmp` (0x14d) exists, as Sstc is there; it only says when an interrupt comes.
-            unsafe { core::arch::asm!("csrw 0x14d, {}", in(reg) at, options(nomem, nostack)) };
+            set_stimecmp(at);
         } else {
             sbi::set_timer(at);
         }
@@ -236,6 +238,29 @@ pub(crate) fn set_tick(deadline: u64) {
     queue.tick.store(deadline, Relaxed);
     let heap = queue.heap.lock();
     queue.program(heap.first_key());
+}
+
+/// See [`rux_machine::cold::Cold::nap`]. The wait is cut short by any interrupt, which is served.
+pub(crate) fn nap() {
+    if SSTC.load(Relaxed) == 0 || !Hw::irqs_on() {
+        return Hw::relax();
+    }
+    let _irqs = IrqGuard::new();
+    let programmed = hart::this().timers.programmed.load(Relaxed);
+    let until = now() + NAP;
+    if programmed <= until {
+        return Hw::relax();
+    }
+    set_stimecmp(nanos_to_ticks(until));
+    // Goes on at any interrupt, masked as they are.
+    riscv::asm::wfi();
+    set_stimecmp(if programmed == u64::MAX { u64::MAX } else { nanos_to_ticks(programmed) });
+}
+
+/// Says when the next timer interrupt comes.
+fn set_stimecmp(ticks: u64) {
+    // SAFETY: `stimecmp` (0x14d) exists, as Sstc is there; it only says when an interrupt comes.
+    unsafe { core::arch::asm!("csrw 0x14d, {}", in(reg) ticks, options(nomem, nostack)) };
 }
 
 /// The tick that [`set_tick`] set last, on this hart.

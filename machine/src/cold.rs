@@ -36,6 +36,9 @@ pub struct Cold {
     pub park: fn(word: &AtomicU32, expected: u32, deadline: Option<u64>),
     /// Wakes at most `count` threads that sleep on `word`, first come first served; says how many.
     pub unpark: fn(word: &AtomicU32, count: u32) -> u32,
+    /// Waits a moment for another hart that takes its time, pre-emption off or not: under an emulator it may have no
+    /// processor to run on as long as this one spins. With interrupts off it is no more than a turn of a loop.
+    pub nap: fn(),
     /// Gives the hart to another thread, if one wants it. Called with pre-emption on.
     pub reschedule: fn(),
     /// Fences on `harts`, this one left out; returns once they have done it.
@@ -59,6 +62,7 @@ impl Cold {
     pub const NONE: Self = Self {
         park: |_, _, _| Hw::relax(),
         unpark: |_, _| 0,
+        nap: || Hw::relax(),
         reschedule: || {},
         remote_fence: |_, _| {},
         run_on: |_, _, _| {},
@@ -90,6 +94,12 @@ pub fn park(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
 /// See [`Cold::unpark`].
 pub fn unpark(word: &AtomicU32, count: u32) -> u32 {
     (table().unpark)(word, count)
+}
+
+/// See [`Cold::nap`].
+#[cold]
+pub fn nap() {
+    (table().nap)()
 }
 
 /// See [`Cold::reschedule`]. Nothing happens while interrupts are off, as whoever turned them off is not

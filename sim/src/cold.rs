@@ -58,6 +58,7 @@ pub(crate) static COLD: Cold = Cold {
         machine().map_or(0, |machine| machine.turn.unpark(core::ptr::from_ref(word).addr(), count))
     },
     // A test asks for it by the thread's `need_resched`: then whoever lets a spin lock go yields.
+    nap: || rux_machine::Hw::relax(),
     reschedule: || {
         if let Some(machine) = machine() {
             machine.turn.yield_now(Hw::hart());

@@ -87,6 +87,7 @@ pub(crate) fn phys_of(virt: *const u8) -> PhysAddr {
 static COLD: Cold = Cold {
     park: park::park,
     unpark: park::unpark,
+    nap: time::nap,
     reschedule: sched::preempt,
     remote_fence: ipi::remote_fence,
     run_on: ipi::run_on,

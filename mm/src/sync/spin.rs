@@ -11,9 +11,12 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use rux_machine::{Hot, Hw, IrqGuard, PreemptGuard};
+use rux_machine::{Hot, Hw, IrqGuard, PreemptGuard, cold};
 
 use super::order::{self, Nesting, Rank};
+
+/// How many turns a waiter spins before it naps.
+const TURNS: u32 = 64;
 
 /// A spinlock in four bytes that guards what its owner says. The rank is given at each use.
 #[derive(Default)]
@@ -81,9 +84,11 @@ impl RawSpinLock {
 
     #[cold]
     fn raw_lock_slow(&self) {
+        let mut turns = 0u32;
         loop {
             while self.is_locked() {
-                Hw::relax();
+                turns += 1;
+                if turns.is_multiple_of(TURNS) { cold::nap() } else { Hw::relax() }
             }
             if self.0.swap(1, Ordering::Acquire) == 0 {
                 return;
