@@ -7,7 +7,6 @@
 
 #![no_std]
 #![no_main]
-#![allow(dead_code)]
 
 pub mod boot;
 pub mod cmdline;

@@ -100,7 +100,7 @@ struct Waiter {
     wakeup: *const Wakeup,
     /// Whether [`WaitQueue::wake_one`] counts it.
     exclusive: bool,
-    pin: PhantomPinned,
+    _pin: PhantomPinned,
 }
 
 struct Links {
@@ -291,7 +291,7 @@ impl List {
 impl Waiter {
     fn new(wakeup: *const Wakeup, exclusive: bool) -> Self {
         let links = Links { next: null_mut(), prev: null_mut(), queued: false };
-        Self { links: UnsafeCell::new(links), wakeup, exclusive, pin: PhantomPinned }
+        Self { links: UnsafeCell::new(links), wakeup, exclusive, _pin: PhantomPinned }
     }
 }
 

@@ -26,12 +26,15 @@ pub(super) const SPARE_BYTES: usize = 8192;
 
 /// See [`SPARE_BYTES`].
 #[repr(align(16))]
-pub(super) struct SpareStack(core::cell::UnsafeCell<[u8; SPARE_BYTES]>);
+pub(super) struct SpareStack {
+    _bytes: core::cell::UnsafeCell<[u8; SPARE_BYTES]>,
+}
 
 // SAFETY: the entry code alone uses it, on the way to a panic.
 unsafe impl Sync for SpareStack {}
 
-pub(super) static SPARE_STACK: SpareStack = SpareStack(core::cell::UnsafeCell::new([0; SPARE_BYTES]));
+pub(super) static SPARE_STACK: SpareStack =
+    SpareStack { _bytes: core::cell::UnsafeCell::new([0; SPARE_BYTES]) };
 
 const SSTATUS_SPIE: usize = 1 << 5;
 const SSTATUS_SUM: usize = 1 << 18;
