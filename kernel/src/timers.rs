@@ -62,6 +62,13 @@ impl ProcessTimers {
     }
 }
 
+impl Drop for ProcessTimers {
+    fn drop(&mut self) {
+        // The last thread has done so; a timer that is gone must be in no queue whatever happened.
+        self.real.cancel();
+    }
+}
+
 impl Default for ProcessTimers {
     fn default() -> Self {
         Self::new()

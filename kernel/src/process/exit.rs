@@ -10,6 +10,7 @@ use linux_raw_sys::general as abi;
 use rux_mm::addr::VirtAddr;
 use rux_mm::slab::KArc;
 
+use super::group::Group;
 use super::usage::{self, Usage};
 use super::{ExitState, Pid, Process, Tasklist, Thread, pid, tree};
 use crate::signal::info::{CLD_EXITED, CLD_KILLED, SigInfo};
@@ -42,8 +43,8 @@ pub fn exit_thread(status: i32) -> ! {
 
 fn leave(task: &Task, thread: &Thread, status: i32) {
     let process = thread.process();
-    stop_receiving(process, thread);
-    let last = process.group().threads.len() == 1;
+    // The others may be on their way out, too: the last to come here is not always the last in the process.
+    let last = stop_receiving(process, thread);
     if last {
         process.timers.cancel_all();
     }
@@ -58,10 +59,12 @@ fn leave(task: &Task, thread: &Thread, status: i32) {
     notify(task, thread, status);
 }
 
-/// No signal is given to the thread from now on; those of the process that it was to take, others take.
-fn stop_receiving(process: &Process, thread: &Thread) {
+/// No signal is given to the thread from now on; those of the process that it was to take, others take. Says
+/// whether no other thread stays: of those that exit at once, one is told so.
+fn stop_receiving(process: &Process, thread: &Thread) -> bool {
     let mut group = process.group();
     thread.exiting.store(true, Relaxed);
+    let last = !others_stay(&group);
     let left = group.pending_set().minus(thread.signals.blocked());
     if !left.is_empty() {
         for other in group.threads.iter() {
@@ -80,6 +83,12 @@ fn stop_receiving(process: &Process, thread: &Thread) {
     if let Some(news) = news {
         signal::stop::tell_parent(process, news);
     }
+    last
+}
+
+/// Whether a thread of the process is not about to exit.
+fn others_stay(group: &Group) -> bool {
+    group.threads.iter().any(|task| task.user.as_ref().is_some_and(|thread| !thread.is_exiting()))
 }
 
 /// Gives up the address space, after the promises made in user memory were kept (Linux: `mm_release`).
@@ -100,10 +109,7 @@ fn release_memory(thread: &Thread) {
     let process = thread.process();
     release_promises(thread);
     // The last thread gives up the process' own reference, too.
-    let group = process.group();
-    let others =
-        group.threads.iter().any(|other| other.user.as_ref().is_some_and(|other| !other.is_exiting()));
-    drop(group);
+    let others = others_stay(&process.group());
     if !others {
         // A statement of its own, so that the lock is free again: what follows sleeps.
         let space = process.space.lock().take();
