@@ -60,7 +60,11 @@ impl Key {
             if vma.range.contains(addr) {
                 let shared = vma.flags.contains(VmFlags::MAYSHARE) && vma.ino != 0;
                 key = Some(if shared {
-                    Self::Shared { dev: vma.dev, ino: vma.ino, offset: vma.offset + (addr - vma.range.start) }
+                    Self::Shared {
+                        dev: vma.dev,
+                        ino: vma.ino,
+                        offset: vma.offset.wrapping_add(addr - vma.range.start),
+                    }
                 } else {
                     private
                 });

@@ -218,9 +218,9 @@ fn plan_file(
     range: VirtRange,
     mut flags: VmFlags,
 ) -> Result<Plan, MmError> {
-    if matches!(file.memory(), FileMemory::Cache(_))
-        && (range.len() > MAX_OFFSET || request.offset > MAX_OFFSET - range.len())
-    {
+    // The end must be an offset, in a file that is kept somewhere a signed one (Linux: `file_mmap_ok`).
+    let most = if matches!(file.memory(), FileMemory::Cache(_)) { MAX_OFFSET } else { u64::MAX };
+    if request.offset.checked_add(range.len()).is_none_or(|end| end > most) {
         return Err(MmError::Overflow);
     }
     let mut sealed = false;
