@@ -221,7 +221,10 @@ pub fn kill(pid: i32, signal: Option<Signal>) -> Result<()> {
             return;
         }
         if let Some(signal) = signal {
-            let _full = send_locked(target, &mut target.group(), For::Process, info(signal), u64::MAX);
+            let info = info(signal);
+            let limit = limit_of(target, &info);
+            // What does not fit into the queue was ordinary, and is marked.
+            let _full = send_locked(target, &mut target.group(), For::Process, info, limit);
         }
         outcome = Ok(());
     };
