@@ -72,6 +72,29 @@ const WORK_SIGNAL: u32 = 1;
 /// [`Task::work`]: the thread is to die.
 const WORK_FATAL: u32 = 2;
 
+/// The memory of a kernel stack, which `KernelStack` in /proc/meminfo counts.
+struct Stack(PageBlock);
+
+impl Stack {
+    fn new() -> Result<Self, AllocError> {
+        let block = alloc_pages(Gfp::KERNEL, Order::new(STACK_ORDER).ok_or(AllocError)?)?;
+        // SAFETY: the block is ours and larger than the canary.
+        unsafe { block.as_ptr().cast::<[u64; 2]>().write(CANARY) };
+        stat::add(Item::KernelStackKb, (STACK_BYTES / 1024) as i64);
+        Ok(Self(block))
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        stat::add(Item::KernelStackKb, -((STACK_BYTES / 1024) as i64));
+    }
+}
+
 /// What the scheduler keeps of a thread.
 pub(crate) struct SchedEntity {
     pub(crate) context: UnsafeCell<Context>,
@@ -105,7 +128,7 @@ pub struct Task {
     state: AtomicU32,
     work: AtomicU32,
     pub(crate) sched: SchedEntity,
-    stack: UnsafeCell<Option<PageBlock>>,
+    stack: UnsafeCell<Option<Stack>>,
     pub(crate) fp: UnsafeCell<FpState>,
     space: space::SpaceSlot,
     comm: [AtomicU64; 2],
@@ -169,11 +192,8 @@ impl Task {
     }
 
     fn new(tid: u32, user: Option<Thread>) -> Result<KArc<Self>, AllocError> {
-        let order = Order::new(STACK_ORDER).ok_or(AllocError)?;
-        let stack = alloc_pages(Gfp::KERNEL, order)?;
+        let stack = Stack::new()?;
         let base = stack.as_ptr();
-        // SAFETY: the block is ours and larger than the canary.
-        unsafe { base.cast::<[u64; 2]>().write(CANARY) };
         let task = KArc::new_with(Gfp::KERNEL, || Self {
             stack: UnsafeCell::new(Some(stack)),
             started_at: crate::time::now(),
@@ -181,7 +201,6 @@ impl Task {
         })?;
         task.set_limits(base as usize, STACK_BYTES);
         task.info.task.store(KArc::as_ptr(&task).addr(), Relaxed);
-        stat::add(Item::KernelStackKb, (STACK_BYTES / 1024) as i64);
         Ok(task)
     }
 
@@ -256,7 +275,6 @@ impl Task {
     pub(crate) unsafe fn free_stack(task: *const Self) {
         // SAFETY: nobody uses the stack any more, and the scheduler's share keeps the task.
         drop(unsafe { (*(*task).stack.get()).take() });
-        stat::add(Item::KernelStackKb, -((STACK_BYTES / 1024) as i64));
     }
 
     /// Its address, for the assembly.
