@@ -29,6 +29,7 @@ use rux_mm::space::{Limits, Space, SpaceConfig};
 use self::elf::Image;
 use self::strings::Strings;
 use crate::errno::{Errno, Result};
+use crate::fs::mount::MountFlags;
 use crate::fs::namei::Lookup;
 use crate::fs::{self, Caller, File};
 use crate::process::{Caps, Cred, Resource, Rlimits};
@@ -210,13 +211,13 @@ pub(crate) fn space_limits(limits: &Rlimits, cred: &Cred) -> Limits {
     }
 }
 
-/// For whom the program will act: set-id bits count (Linux: `bprm_creds_from_file`). Also whether it must be careful,
+/// For whom the program will act: set-id bits count, unless the mount says otherwise (Linux: `bprm_creds_from_file`). Also whether it must be careful,
 /// since it may do more than its caller.
 fn new_cred(request: &Request<'_>, file: &File) -> Result<(Cred, bool)> {
     let old = request.cred;
     let mut cred = Cred::clone(old);
     let attributes = file.inode().attributes();
-    if !request.no_new_privs {
+    if !request.no_new_privs && !file.path.mount.flags().contains(MountFlags::NOSUID) {
         if attributes.mode & linux::S_ISUID != 0 {
             cred.euid = attributes.uid;
         }
