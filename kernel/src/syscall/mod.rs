@@ -155,7 +155,8 @@ fn failed(errno: Errno) -> usize {
 
 #[cold]
 fn missing(number: usize) -> Result<usize> {
-    static NAMED: [AtomicU64; NUMBERS / 64] = [const { AtomicU64::new(0) }; NUMBERS / 64];
+    // Also for numbers past the table, as a newer Linux has: each is named once.
+    static NAMED: [AtomicU64; 1024 / 64] = [const { AtomicU64::new(0) }; 1024 / 64];
     if let Some(word) = NAMED.get(number / 64) {
         let bit = 1 << (number % 64);
         if word.fetch_or(bit, Relaxed) & bit == 0 {
