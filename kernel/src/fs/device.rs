@@ -147,6 +147,9 @@ impl FileOps for RandomDevice {
                 Err(e) if done == 0 => return Err(e),
                 Err(_) => break,
             }
+            if done % PAGE_SIZE == 0 && current::signal_pending() {
+                break;
+            }
         }
         Ok(done)
     }

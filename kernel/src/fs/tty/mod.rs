@@ -261,6 +261,9 @@ impl Tty {
         let mut done = 0;
         let mut block = [0; 256];
         while buf.left() > 0 {
+            if super::current::signal_pending() {
+                return if done > 0 { Ok(done) } else { Err(Errno::ERESTARTSYS) };
+            }
             if file.is_hung_up() {
                 return if done > 0 { Ok(done) } else { Err(Errno::EIO) };
             }
