@@ -340,7 +340,7 @@ impl Inode {
     pub fn touch_accessed(&self) {
         let now = Timestamp::now();
         self.update(|a| {
-            if a.atime <= a.mtime || a.atime <= a.ctime || a.atime.sec + 86_400 <= now.sec {
+            if a.atime <= a.mtime || a.atime <= a.ctime || a.atime.sec.saturating_add(86_400) <= now.sec {
                 a.atime = max(a.atime, now);
             }
         });

@@ -355,7 +355,9 @@ fn copy(
             *pos += moved as u64;
         }
         if from_pos.is_none() && moved < got && from.ops().seek() == Seek::Position {
-            *from.pos.lock() -= (got - moved) as u64;
+            // Somebody else may have moved it meanwhile.
+            let mut pos = from.pos.lock();
+            *pos = pos.saturating_sub((got - moved) as u64);
         }
         done += moved;
         match error {
