@@ -183,13 +183,13 @@ impl Epoll {
         EpollFile::of(file).map_or(0, |inner| inner.0.depth.load(Relaxed) + 1)
     }
 
-    /// Whether `wanted` is in this set, at any depth.
+    /// Whether `wanted` is in this set, at any depth; also said of sets that are deeper than `depth`.
     fn contains(&self, wanted: &Self, depth: u32) -> bool {
         if core::ptr::eq(self, wanted) {
             return true;
         }
         if depth == 0 {
-            return false;
+            return true;
         }
         // One set after the other is locked, never two at once.
         let mut n = 0;
@@ -291,14 +291,27 @@ pub fn control(
 
 impl FileOps for EpollFile {
     fn poll(&self, _file: &File, table: &mut PollTable<'_>) -> Events {
+        // What `control` checks does not bound sets that were put together from the outside in, or at once.
+        if table.depth > MAX_DEPTH {
+            return Events::empty();
+        }
         table.watch(&self.0.changed);
         let mut files: KVec<(u32, Option<u64>, KArc<File>)> = KVec::new();
-        for item in self.0.items.lock().iter() {
-            if let Some(file) = item.hold() {
-                // Without memory the set looks quiet until the next look.
-                let _kept = files.push((item.interest.events, item.told, file), Gfp::KERNEL);
+        {
+            let items = self.0.items.lock();
+            // Room first: a file that is held already must not be let go here, as its end takes this lock.
+            if files.reserve(items.len(), Gfp::KERNEL).is_err() {
+                table.failed = true;
+                return Events::empty();
+            }
+            for item in items.iter() {
+                if let Some(file) = item.hold() {
+                    let pushed = files.push((item.interest.events, item.told, file), Gfp::KERNEL);
+                    debug_assert!(pushed.is_ok(), "there was room");
+                }
             }
         }
+        table.depth += 1;
         let mut ready = Events::empty();
         let mut wakes = table.wakes;
         for (events, told, file) in files.iter() {
@@ -311,6 +324,7 @@ impl FileOps for EpollFile {
                 ready = Events::IN | Events::RDNORM;
             }
         }
+        table.depth -= 1;
         table.wakes = wakes;
         ready
     }

@@ -117,18 +117,21 @@ pub struct PollTable<'a> {
     poller: Option<&'a mut Poller>,
     /// Sum of the wake-ups so far of the points that the files named.
     pub wakes: u64,
-    failed: bool,
+    /// In how many sets of files (epoll) the file is that is asked.
+    pub(super) depth: u32,
+    /// For want of memory not all points could be noted.
+    pub(super) failed: bool,
 }
 
 impl<'a> PollTable<'a> {
     /// A table that puts the thread on the queues of the files.
     pub fn new(poller: &'a mut Poller) -> Self {
-        Self { poller: Some(poller), wakes: 0, failed: false }
+        Self { poller: Some(poller), wakes: 0, depth: 0, failed: false }
     }
 
     /// A table that only looks.
     pub fn look() -> PollTable<'static> {
-        PollTable { poller: None, wakes: 0, failed: false }
+        PollTable { poller: None, wakes: 0, depth: 0, failed: false }
     }
 
     /// Asks `file` what it is ready for; it is held until the poll is over.
