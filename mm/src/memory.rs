@@ -16,7 +16,7 @@ use crate::paging::Paging;
 use crate::pcp::{Limits, Pcp};
 use crate::slab::SlabState;
 use crate::stat::Counters;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{IrqSpinLock, Rank};
 use crate::zone::{BLOCK_ORDER, MigrateType, Watermark, Zone, ZoneId, set_block_type};
 use crate::{inject, page_alloc, slab};
 
@@ -35,7 +35,7 @@ pub struct Memory {
     pub(crate) slab: SlabState,
     pub(crate) zones: [Zone; ZoneId::COUNT],
     pub(crate) pcp_limits: Limits,
-    pub(crate) reclaim: SpinLock<Option<Reclaim>>,
+    pub(crate) reclaim: IrqSpinLock<Option<Reclaim>>,
     /// Whether threads may sleep yet; until then no allocation reclaims by itself.
     pub(crate) may_sleep: AtomicBool,
     pub(crate) inject: inject::State,
@@ -72,7 +72,7 @@ impl Memory {
             slab: SlabState::new(),
             zones: [Zone::new(ZoneId::Normal)],
             pcp_limits: Limits::new(),
-            reclaim: SpinLock::new(Rank::Zone, None),
+            reclaim: IrqSpinLock::new(Rank::Zone, None),
             may_sleep: AtomicBool::new(false),
             inject: inject::State::new(),
             failures: FailureLog::new(),

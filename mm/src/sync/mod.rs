@@ -30,20 +30,28 @@ mod shim {
     pub(super) use core::sync::atomic::{AtomicU32, Ordering};
     use rux_machine::{Hot, Hw, cold};
 
-    pub(super) use super::spin::RawSpinGuard as QueueGuard;
-    use super::{Rank, RawSpinLock};
+    use super::{IrqSpinGuard, IrqSpinLock, Rank};
 
-    /// What guards the queue of a sleeping lock.
-    #[derive(Default, Debug)]
-    pub(super) struct QueueLock(RawSpinLock);
+    pub(super) type QueueGuard<'a> = IrqSpinGuard<'a, ()>;
+
+    /// What guards the queue of a sleeping lock. No interrupt comes while it is held: one that takes
+    /// a lock of its own would take it out of order.
+    #[derive(Debug)]
+    pub(super) struct QueueLock(IrqSpinLock<()>);
+
+    impl Default for QueueLock {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
 
     impl QueueLock {
         pub(super) const fn new() -> Self {
-            Self(RawSpinLock::new())
+            Self(IrqSpinLock::new(Rank::SemQueue, ()))
         }
 
         pub(super) fn lock(&self) -> QueueGuard<'_> {
-            self.0.lock(Rank::SemQueue)
+            self.0.lock()
         }
     }
 
