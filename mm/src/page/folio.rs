@@ -212,14 +212,15 @@ impl Folio {
         }
     }
 
-    /// Counts one entry less that maps page `index`; says how many mappings the folio has left.
+    /// Counts one entry less that maps page `index`; says how many mappings that page has left.
     #[inline]
     pub fn unmap_page(&self, index: usize) -> u32 {
         match self.first_tail() {
             None => self.0.count().unmap(),
             Some(tail) => {
-                self.page(index).count().unmap();
-                tail.large_mapcount.fetch_sub(1, Relaxed) - 1
+                let left = self.page(index).count().unmap();
+                tail.large_mapcount.fetch_sub(1, Relaxed);
+                left
             }
         }
     }

@@ -66,11 +66,10 @@ pub(super) fn uncount<L: Level>(entry: Entry<L>) -> Option<(FolioRef, PageKind)>
         Kind::Leaf(pfn) | Kind::ProtNone(pfn) if !entry.is_special() => pfn,
         _ => return None,
     };
-    let page = pfn_to_page(pfn);
     // SAFETY: the entry owned a reference of the page's folio, and is gone: it is ours now.
-    let folio = unsafe { FolioRef::from_raw(page.head().pfn()) };
-    folio.unmap_page((pfn - folio.pfn()) as usize);
-    if page.mapcount() == 0 {
+    let folio = unsafe { FolioRef::from_raw(pfn_to_page(pfn).head().pfn()) };
+    // Asked again, the count might be another's doing already.
+    if folio.unmap_page((pfn - folio.pfn()) as usize) == 0 {
         stat::dec(item(&folio));
     }
     let kind = PageKind::of(&folio);
