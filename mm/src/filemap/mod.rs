@@ -47,6 +47,9 @@ pub enum FileError {
     /// The other side of a copy could not be touched (`EFAULT`).
     #[error("bad address")]
     Fault,
+    /// A fatal signal came before anything was done (`EINTR`).
+    #[error("killed meanwhile")]
+    Interrupted,
 }
 
 impl From<AllocError> for FileError {
@@ -197,15 +200,33 @@ impl Mapping {
         if index >= self.end_index() {
             return Err(FileError::PastEnd);
         }
-        self.get_any(index)
+        let (folio, new) = self.find_or_add(index)?;
+        // Truncated meanwhile: a page put in since is one that truncation did not find.
+        if index >= self.end_index() {
+            if new {
+                self.remove_unused(index, &folio);
+            }
+            return Err(FileError::PastEnd);
+        }
+        self.read_in(folio, index)
     }
 
     /// As [`Mapping::get`], wherever the file ends: for a write that makes it longer.
     fn get_any(&self, index: u64) -> Result<FolioRef, FileError> {
-        let folio = match self.find(index) {
-            Some(folio) => folio,
-            None => self.add(index)?,
-        };
+        let (folio, _) = self.find_or_add(index)?;
+        self.read_in(folio, index)
+    }
+
+    /// The folio of page `index`, perhaps not read yet, and whether it is new.
+    fn find_or_add(&self, index: u64) -> Result<(FolioRef, bool), FileError> {
+        match self.find(index) {
+            Some(folio) => Ok((folio, false)),
+            None => self.add(index),
+        }
+    }
+
+    /// Reads the folio of page `index`, if nobody has.
+    fn read_in(&self, folio: FolioRef, index: u64) -> Result<FolioRef, FileError> {
         if folio.is_uptodate() {
             return Ok(folio);
         }
@@ -221,8 +242,8 @@ impl Mapping {
         Ok(folio)
     }
 
-    /// Puts a page in where there is none; another's, if somebody was quicker.
-    fn add(&self, index: u64) -> Result<FolioRef, FileError> {
+    /// Puts a page in where there is none; another's, if somebody was quicker. Says whether it is new.
+    fn add(&self, index: u64) -> Result<(FolioRef, bool), FileError> {
         let memory = self.store.is_none();
         if let Some(quota) = &self.quota
             && !quota.take()
@@ -235,10 +256,10 @@ impl Mapping {
         {
             quota.give(1);
         }
-        made.map(|(folio, _)| folio)
+        made
     }
 
-    /// As [`Mapping::add`], and says whether the page is new.
+    /// As [`Mapping::add`]; the quota is the caller's affair.
     fn add_charged(&self, index: u64, memory: bool) -> Result<(FolioRef, bool), FileError> {
         let gfp = if memory { Gfp::HIGHUSER_MOVABLE | Gfp::ZERO } else { Gfp::HIGHUSER_MOVABLE };
         let folio = alloc_folio(gfp, Order::ZERO)?;
@@ -284,11 +305,31 @@ impl Mapping {
     fn remove(&self, index: u64) {
         let removed = self.index.lock().remove(index);
         if let Some(folio) = removed {
-            folio.set_mapping(MappingWord::None);
-            self.count(-1);
-            if let Some(quota) = &self.quota {
-                quota.give(1);
-            }
+            self.removed(folio);
+        }
+    }
+
+    /// Takes page `index` out again if it is `folio`, nobody else has found it, and nothing was written
+    /// to it.
+    fn remove_unused(&self, index: u64, folio: &FolioRef) {
+        let mut pages = self.index.lock();
+        // The index has one reference and the caller the other. Who wants a third asks the index first.
+        let unused = pages.get(index) == Some(folio)
+            && folio.refcount() == 2
+            && !folio.flags().contains(PageFlags::DIRTY);
+        let removed = if unused { pages.remove(index) } else { None };
+        drop(pages);
+        if let Some(folio) = removed {
+            self.removed(folio);
+        }
+    }
+
+    /// Accounts for a folio that left the index.
+    fn removed(&self, folio: FolioRef) {
+        folio.set_mapping(MappingWord::None);
+        self.count(-1);
+        if let Some(quota) = &self.quota {
+            quota.give(1);
         }
     }
 

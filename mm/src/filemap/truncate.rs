@@ -4,11 +4,16 @@
 //! taken out: a fault that looked at the size before maps its page under the folio's lock, so that
 //! the second look finds it.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering;
+
+use rux_machine::cold;
 
 use crate::addr::PAGE_SIZE;
 use crate::filemap::{FileError, Mapping};
+use crate::gfp::Gfp;
 use crate::rmap::Which;
+use crate::slab::KVec;
 
 impl Mapping {
     /// Makes the file `size` bytes long. What is cut off is gone, in private mappings too; what a
@@ -22,10 +27,15 @@ impl Mapping {
             self.clear_within_page(size, (size.next_multiple_of(PAGE_SIZE as u64)).min(old))?;
         }
         self.size.store(size, Ordering::SeqCst);
+        let first = size.div_ceil(PAGE_SIZE as u64);
         if size < old {
-            let first = size.div_ceil(PAGE_SIZE as u64);
             self.maps.unmap(first, u64::MAX - first, Which::All);
+        }
+        if size <= old {
+            // Of the same size, too: there may be pages beyond the end, see `allocate`.
             self.remove_from(first, u64::MAX, Which::All);
+        }
+        if size < old {
             // Nobody reads beyond the end, but the page may have been written to through a mapping.
             self.clear_within_page(size, size.next_multiple_of(PAGE_SIZE as u64))?;
         }
@@ -60,19 +70,44 @@ impl Mapping {
     }
 
     /// Sees to it that the pages of the bytes from `start` to `end` are there (Linux: `fallocate`). The
-    /// size stays. The inode's lock is held.
+    /// size stays, so that there may be pages beyond the end afterwards. The inode's lock is held.
     ///
     /// # Errors
-    /// No memory or no space; the pages made before stay.
+    /// No memory, no space or a fatal signal; the pages made before are gone again, if nobody uses them
+    /// (Linux: `shmem_undo_range` with `unfalloc`).
     pub fn allocate(&self, start: u64, end: u64) -> Result<(), FileError> {
         let page = PAGE_SIZE as u64;
-        for index in start / page..end.div_ceil(page) {
-            if rux_machine::cold::fatal_signal() {
-                return Err(FileError::Fault);
+        let mut made = KVec::new();
+        let done =
+            (start / page..end.div_ceil(page)).try_for_each(|index| self.allocate_one(index, &mut made));
+        if done.is_err() {
+            for index in made.iter().flat_map(Range::clone) {
+                if let Some(folio) = self.find(index) {
+                    self.remove_unused(index, &folio);
+                }
             }
-            self.get_any(index)?;
         }
-        Ok(())
+        done
+    }
+
+    /// Sees to it that page `index` is there, and adds it to the runs of pages in `made` if it is new.
+    fn allocate_one(&self, index: u64, made: &mut KVec<Range<u64>>) -> Result<(), FileError> {
+        if cold::fatal_signal() {
+            return Err(FileError::Interrupted);
+        }
+        let (folio, new) = self.find_or_add(index)?;
+        if new {
+            match made.last_mut() {
+                Some(run) if run.end == index => run.end += 1,
+                _ => {
+                    if made.push(index..index + 1, Gfp::KERNEL).is_err() {
+                        self.remove_unused(index, &folio);
+                        return Err(FileError::NoMemory);
+                    }
+                }
+            }
+        }
+        self.read_in(folio, index).map(|_| ())
     }
 
     fn remove_from(&self, first: u64, end: u64, which: Which) {

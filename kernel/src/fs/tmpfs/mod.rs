@@ -173,6 +173,7 @@ impl From<FileError> for Errno {
             FileError::NoSpace => Self::ENOSPC,
             FileError::Io | FileError::PastEnd => Self::EIO,
             FileError::Fault => Self::EFAULT,
+            FileError::Interrupted => Self::EINTR,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errnos and effects of `mmap` and its family, call by call.
 
 use super::*;
+use crate::filemap::{FileError, PageQuota};
 use crate::space::STACK_GUARD_GAP;
 
 const A: u64 = 0x10_0000;
@@ -179,6 +180,30 @@ fn mincore_sees_the_cache() {
     space.mincore(addr, &mut seen).unwrap();
     assert_eq!(seen, [1, 0, 0, 0, 1]);
     assert_eq!(space.mincore(addr, &mut [0; 6]), Err(MmError::NoMemory));
+}
+
+#[test]
+fn pages_beyond_the_end_go_with_truncation_and_with_failure() {
+    let _machine = Machine::new();
+    let quota = KArc::new(PageQuota::new(4), Gfp::KERNEL).unwrap();
+    let mapping = Mapping::new_memory(0, Some(quota.clone())).unwrap();
+    mapping.allocate(0, 3 * PAGE).unwrap();
+    assert_eq!((mapping.pages(), quota.used()), (3, 3));
+    assert_eq!(mapping.get(0).map(|_| ()), Err(FileError::PastEnd));
+    assert_eq!(mapping.pages(), 3, "a page that was there before stays");
+    mapping.set_size(0).unwrap();
+    assert_eq!((mapping.pages(), quota.used()), (0, 0));
+    // What was there, and what was written meanwhile, outlives a failure.
+    mapping.write(PAGE, &[1]).unwrap();
+    assert_eq!(mapping.allocate(0, 5 * PAGE), Err(FileError::NoSpace));
+    assert_eq!((mapping.pages(), quota.used()), (1, 1));
+    let mut bytes = [0; 2];
+    mapping.read(PAGE - 1, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 1]);
+    // Growing keeps them.
+    mapping.allocate(2 * PAGE, 3 * PAGE).unwrap();
+    mapping.set_size(3 * PAGE).unwrap();
+    assert_eq!(mapping.pages(), 2);
 }
 
 #[test]
