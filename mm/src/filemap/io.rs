@@ -6,6 +6,8 @@
 
 use core::sync::atomic::Ordering;
 
+use rux_machine::cold;
+
 pub use crate::page::PageBytes;
 
 use crate::addr::PAGE_SIZE;
@@ -60,7 +62,7 @@ impl Mapping {
     /// were given. The inode's lock is held.
     ///
     /// # Errors
-    /// [`FileError::NoSpace`], no memory or the store's, if nothing was given before.
+    /// [`FileError::NoSpace`], no memory, a fatal signal or the store's, if nothing was given before.
     pub fn write_with(
         &self,
         position: u64,
@@ -71,6 +73,12 @@ impl Mapping {
         while done < len {
             let at = position.saturating_add(done as u64);
             if at >= MAX_FILE_SIZE {
+                break;
+            }
+            if cold::fatal_signal() {
+                if done == 0 {
+                    return Err(FileError::Interrupted);
+                }
                 break;
             }
             let (index, offset) = Self::place(at);
