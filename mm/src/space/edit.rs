@@ -19,6 +19,14 @@ fn lock_links<'a>(backing: &'a Backing, additional: usize) -> Result<Option<File
     Ok(Some(links))
 }
 
+/// What a new mapping takes, made before anything changes.
+pub(crate) enum Prepared {
+    /// Nothing: it becomes one with these neighbours.
+    Merge(Merge),
+    /// A mapping of its own, for which the store and the links of its file have room.
+    Alone(KBox<Vma>),
+}
+
 impl Layout {
     /// Splits the mapping that `addr` is inside of, if any, so that one starts there (Linux:
     /// `split_vma`).
@@ -59,16 +67,45 @@ impl Layout {
     /// # Errors
     /// No memory.
     pub(crate) fn insert_new(&mut self, what: &Attributes<'_>) -> Result<(), MmError> {
+        let prepared = self.prepare(what)?;
+        self.insert_prepared(what, prepared)
+    }
+
+    /// Makes what [`Layout::insert_prepared`] needs. Mappings within the range may still be there; none
+    /// reaches over its borders.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn prepare(&mut self, what: &Attributes<'_>) -> Result<Prepared, MmError> {
         let merge = what.merge(&self.vmas);
-        let range = what.range;
         if merge != (Merge { left: false, right: false }) {
-            let mut links = lock_links(what.backing, 0)?;
-            self.widen(merge, range, &mut links);
-            return Ok(());
+            return Ok(Prepared::Merge(merge));
         }
-        let vma = Vma::new(range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
+        let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
+        lock_links(what.backing, 1)?;
+        Ok(Prepared::Alone(vma))
+    }
+
+    /// As [`Layout::insert_new`], with what was made before.
+    ///
+    /// # Errors
+    /// No memory, if others mapped the same file meanwhile and used the room for the link up.
+    pub(crate) fn insert_prepared(
+        &mut self,
+        what: &Attributes<'_>,
+        prepared: Prepared,
+    ) -> Result<(), MmError> {
+        let range = what.range;
+        let vma = match prepared {
+            Prepared::Merge(merge) => {
+                let mut links = lock_links(what.backing, 0)?;
+                self.widen(merge, range, &mut links);
+                return Ok(());
+            }
+            Prepared::Alone(vma) => vma,
+        };
         let links = lock_links(what.backing, 1)?;
         if let Some(mut links) = links {
             let writes = what.flags.writes_file();

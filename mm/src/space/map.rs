@@ -193,13 +193,13 @@ impl Space {
             layout.split_at(range.end)?;
         }
         // Room first: once the old mappings are gone there is no way back.
-        layout.vmas.reserve(1)?;
+        flags |= VmFlags::SOFTDIRTY;
+        let what = Attributes { range, flags, backing: &backing, pgoff: plan.pgoff, anon: AnonId::none() };
+        let prepared = layout.prepare(&what)?;
         if replaced != 0 {
             self.unmap_range(layout, range, removed);
         }
-        flags |= VmFlags::SOFTDIRTY;
-        let what = Attributes { range, flags, backing: &backing, pgoff: plan.pgoff, anon: AnonId::none() };
-        layout.insert_new(&what)?;
+        layout.insert_prepared(&what, prepared)?;
         if let Some(charge) = charge {
             charge.keep();
         }
