@@ -9,11 +9,12 @@ use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 use rux_mm::filemap::Mapping;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KBox};
+use rux_mm::space::MmError;
 use rux_mm::sync::{Mutex, Rank};
 use rux_mm::vma::{FileMemory, VmFile};
 
 use super::epoll::Memberships;
-use super::inode::{DirEntry, Inode};
+use super::inode::{DirEntry, Fallocate, Inode};
 use super::iobuf::IoBuf;
 use super::mount::{MountFlags, Path};
 use super::poll::{Events, PollTable};
@@ -469,6 +470,19 @@ impl VmFile for File {
 
     fn write_sealed(&self) -> bool {
         self.inode().ops().seals().is_some_and(|seals| seals.may_write().is_err())
+    }
+
+    fn punch_hole(&self, start: u64, end: u64) -> core::result::Result<(), MmError> {
+        let inode = self.inode();
+        let _contents = inode.rwsem.write();
+        inode.ops().fallocate(start, end, Fallocate::PunchHole).map_err(|error| match error {
+            Errno::ENOMEM => MmError::NoMemory,
+            Errno::EPERM => MmError::Permission,
+            Errno::EOPNOTSUPP => MmError::NotSupported,
+            _ => MmError::Io,
+        })?;
+        inode.touch_modified();
+        Ok(())
     }
 
     fn dev(&self) -> (u32, u32) {

@@ -6,10 +6,9 @@ use super::populate::Rights;
 use super::{Layout, MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::fault::Access;
-use crate::filemap::{FileError, Mapping};
 use crate::rmap::{Which, zap_range};
 use crate::slab::KArc;
-use crate::vma::{VmFlags, Vma};
+use crate::vma::{VmFile, VmFlags, Vma};
 
 /// What a piece of advice does to one mapping.
 enum Advice {
@@ -97,7 +96,7 @@ impl Space {
         let mut holes = Ok(());
         while at < range.end {
             // The file is changed without `mmap_lock`.
-            let (end, mapping, from): (VirtAddr, KArc<Mapping>, u64) = {
+            let (end, file, from): (VirtAddr, KArc<dyn VmFile>, u64) = {
                 let layout = self.layout.read();
                 let Some(vma) = layout.vmas.find(at) else { return Err(MmError::NoMemory) };
                 if at < vma.start() {
@@ -110,16 +109,15 @@ impl Space {
                 if vma.flags().contains(VmFlags::LOCKED) {
                     return Err(MmError::Invalid);
                 }
-                let Some(mapping) = vma.mapping() else { return Err(MmError::Invalid) };
+                let Some(file) = vma.file().filter(|_| vma.mapping().is_some()) else {
+                    return Err(MmError::Invalid);
+                };
                 if !vma.flags().contains(VmFlags::SHARED | VmFlags::MAYWRITE) {
                     return Err(MmError::Access);
                 }
-                (vma.end().min(range.end), mapping.clone(), vma.page_index(at) << PAGE_SHIFT)
+                (vma.end().min(range.end), file.clone(), vma.page_index(at) << PAGE_SHIFT)
             };
-            mapping.punch_hole(from, from + (end - at)).map_err(|error| match error {
-                FileError::NoMemory => MmError::NoMemory,
-                _ => MmError::Io,
-            })?;
+            file.punch_hole(from, from + (end - at))?;
             at = end;
         }
         holes

@@ -3,6 +3,7 @@
 use linux_raw_sys::errno;
 
 use crate::error::AllocError;
+use crate::filemap::FileError;
 
 /// The ways in which `mmap` and its family fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -80,5 +81,16 @@ impl MmError {
 impl From<AllocError> for MmError {
     fn from(_: AllocError) -> Self {
         Self::NoMemory
+    }
+}
+
+impl From<FileError> for MmError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::NoMemory => Self::NoMemory,
+            FileError::Fault => Self::Fault,
+            FileError::Interrupted => Self::Interrupted,
+            FileError::NoSpace | FileError::Io | FileError::PastEnd => Self::Io,
+        }
     }
 }

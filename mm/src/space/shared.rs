@@ -46,6 +46,11 @@ impl VmFile for SharedMemory {
         true
     }
 
+    fn punch_hole(&self, start: u64, end: u64) -> Result<(), MmError> {
+        // Nobody changes its size, so that there is no inode's lock.
+        Ok(self.mapping.punch_hole(start, end)?)
+    }
+
     fn dev(&self) -> (u32, u32) {
         // The first anonymous device number, which Linux gives to this very file system.
         (0, 1)

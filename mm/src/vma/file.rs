@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::filemap::Mapping;
 use crate::slab::KArc;
+use crate::space::MmError;
 
 /// The memory behind an open file.
 pub enum FileMemory<'a> {
@@ -39,6 +40,11 @@ pub trait VmFile: Send + Sync {
     fn write_sealed(&self) -> bool {
         false
     }
+    /// Makes a hole of the bytes from `start` to `end`, under the inode's lock (`FALLOC_FL_PUNCH_HOLE`).
+    ///
+    /// # Errors
+    /// No memory, sealed against writing, or a file that has no holes.
+    fn punch_hole(&self, start: u64, end: u64) -> Result<(), MmError>;
     /// Device number of its file system, (major, minor).
     fn dev(&self) -> (u32, u32);
     /// Inode number.

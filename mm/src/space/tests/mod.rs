@@ -130,6 +130,10 @@ impl VmFile for TestFile {
         self.writable
     }
 
+    fn punch_hole(&self, start: u64, end: u64) -> Result<(), MmError> {
+        Ok(self.mapping.punch_hole(start, end)?)
+    }
+
     fn dev(&self) -> (u32, u32) {
         (0, 2)
     }
