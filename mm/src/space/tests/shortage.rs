@@ -47,6 +47,14 @@ fn used() -> KArc<Space> {
     space
 }
 
+/// What [`used`] made is there.
+fn untouched(space: &Space) {
+    for page in 0..8 {
+        assert_eq!(load(space, at(A + page * PAGE)), Ok(page as u8));
+    }
+    assert_eq!(load(space, at(A + 16 * PAGE)), Ok(9));
+}
+
 fn oom(outcome: Result<(), Outcome>) -> Result<(), MmError> {
     match outcome {
         Ok(()) => Ok(()),
@@ -81,15 +89,31 @@ fn fork() {
 fn maps() {
     sweep(used, |space| map(space, 0, 3, RW, PRIVATE).map(|_| ()), |space| space);
     sweep(used, |space| map(space, 0, 3, RW, SHARED).map(|_| ()), |space| space);
-    sweep(used, |space| map(space, A + 2 * PAGE, 3, RW, PRIVATE | FIXED).map(|_| ()), |space| space);
-    sweep(used, |space| map(space, A + 2 * PAGE, 18, RW, SHARED | FIXED).map(|_| ()), |space| space);
+    sweep(
+        used,
+        |space| {
+            map(space, A + 2 * PAGE, 3, RW, PRIVATE | FIXED).map(|_| ()).inspect_err(|_| untouched(space))
+        },
+        |space| space,
+    );
+    sweep(
+        used,
+        |space| {
+            map(space, A + 2 * PAGE, 18, RW, SHARED | FIXED).map(|_| ()).inspect_err(|_| untouched(space))
+        },
+        |space| space,
+    );
     let with_file = || {
         let (_, file) = new_file(&[1; 3 * PAGE_SIZE], true);
         (used(), file)
     };
     sweep(
         with_file,
-        |(space, file)| map_file(space, file, A + PAGE, 3, RW, abi::MAP_PRIVATE | FIXED, 0).map(|_| ()),
+        |(space, file)| {
+            map_file(space, file, A + PAGE, 3, RW, abi::MAP_PRIVATE | FIXED, 0)
+                .map(|_| ())
+                .inspect_err(|_| untouched(space))
+        },
         |(space, _)| space,
     );
 }
