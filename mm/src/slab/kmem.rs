@@ -415,7 +415,7 @@ const fn slab_order(stride: usize) -> Order {
         && order < ORDER_COSTLY
     {
         let objects = candidate.bytes() / stride;
-        if objects >= 8 && candidate.bytes() % stride <= candidate.bytes() / 16 {
+        if objects >= 4 && candidate.bytes() % stride <= candidate.bytes() / 8 {
             return candidate;
         }
         order += 1;
