@@ -168,6 +168,11 @@ fn notify(task: &Task, thread: &Thread, status: i32) {
 fn end(tasklist: &mut Tasklist, process: &KArc<Process>, status: i32) -> Option<KArc<Process>> {
     if process.pid() == 1 {
         let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+        if cfg!(debug_assertions)
+            && let Err(corrupt) = rux_mm::page_alloc::validate()
+        {
+            panic!("the page allocator's books are wrong: {corrupt:?}");
+        }
         power::power_off(code as u8);
     }
     hand_on_children(tasklist, process);
