@@ -41,7 +41,7 @@ pub(crate) fn kernel(profile: Profile, quiet: bool) -> Result<PathBuf> {
     let folder = paths::target().join(KERNEL_TARGET).join(folder);
     let (built, finished) = (folder.join("rux"), folder.join("rux.elf"));
     if modified(&finished) <= modified(&built) {
-        symbols::write(&built, &finished)?;
+        in_one_go(&finished, |unfinished| symbols::write(&built, unfinished))?;
     }
     Ok(finished)
 }
@@ -73,12 +73,26 @@ pub(crate) fn c_programs() -> Result<Vec<PathBuf>> {
         let program = folder.join(source.file_stem().unwrap_or_default());
         let newest_source = modified(&source).max(header);
         if modified(&program) < newest_source {
-            compile_c(&source, &program)?;
+            in_one_go(&program, |unfinished| compile_c(&source, unfinished))?;
         }
         programs.push(program);
     }
     programs.sort();
     Ok(programs)
+}
+
+/// Lets `make` write a file and gives it its name when it is finished: another run may be reading the one before, or
+/// be making the same.
+fn in_one_go(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let unfinished = path.with_extension(format!("{}.part", std::process::id()));
+    let made = make(&unfinished).and_then(|()| {
+        fs::rename(&unfinished, path).with_context(|| format!("cannot write {}", path.display()))
+    });
+    if made.is_err() {
+        // It may not have come to be.
+        let _ = fs::remove_file(&unfinished);
+    }
+    made
 }
 
 fn compile_c(source: &Path, program: &Path) -> Result<()> {

@@ -14,6 +14,16 @@ cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cp
     Sets up what is missing, builds Rux and boots it; with PROGRAM the machine powers off when it ends, with its
     exit status (128+n for a signal; 124 after the timeout, 101 after a kernel panic); without, to a shell.
     On a terminal every key goes to the guest, ^C too; C-a x ends QEMU, C-a c is its monitor, C-a C-a sends C-a.
+    --debug             the kernel with every check, not the release build
+    --smp N             harts, 1 to 64; 1 unless given
+    --mem SIZE          memory, such as 512M; 1G unless given
+    --paging MODE       caps the levels of the page tables
+    --cpu QEMU-CPU      such as rv64,svade=on,svadu=off
+    --icount            counts instructions on one hart and prints them at the end
+    --append CMDLINE    more words for the kernel's command line
+    --copy HOST[:GUEST] puts a file or folder into the guest, at /root/NAME unless GUEST is given
+    --quiet             the program's output alone on stdout; the kernel's log stays in dmesg and target/run/1/rux.log
+    --timeout SECONDS   ends the machine after that time
 cargo xtask test [FILTER] [--long]
     Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
 cargo xtask build [--debug]
@@ -92,11 +102,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next()? {
         Some(Value(name)) => match name.to_str() {
-            Some("run") => parse_run(parser).map(Command::Run),
-            Some("test") => parse_test(parser).map(Command::Test),
-            Some("build") => parse_build(parser).map(Command::Build),
+            Some("run") => parse_run(parser),
+            Some("test") => parse_test(parser),
+            Some("build") => parse_build(parser),
             Some("setup") => match parser.next()? {
                 None => Ok(Command::Setup),
+                Some(Short('h') | Long("help")) => Ok(Command::Help),
                 Some(arg) => Err(arg.unexpected().into()),
             },
             Some("help") => Ok(Command::Help),
@@ -107,7 +118,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
     }
 }
 
-fn parse_run(mut parser: lexopt::Parser) -> Result<RunOptions> {
+fn parse_run(mut parser: lexopt::Parser) -> Result<Command> {
     let mut options = RunOptions::default();
     loop {
         // Everything after `--` is the program's, options included.
@@ -120,6 +131,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<RunOptions> {
         }
         let Some(arg) = parser.next()? else { break };
         match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
             Long("debug") => options.profile = Profile::Debug,
             Long("smp") => options.smp = parser.value()?.parse_with(harts)?,
             Long("mem") => options.mem = parser.value()?.parse_with(memory)?,
@@ -140,30 +152,32 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<RunOptions> {
     if options.icount && options.smp != 1 {
         bail!("--icount counts one hart's instructions; leave --smp {} out", options.smp);
     }
-    Ok(options)
+    Ok(Command::Run(options))
 }
 
-fn parse_test(mut parser: lexopt::Parser) -> Result<TestOptions> {
+fn parse_test(mut parser: lexopt::Parser) -> Result<Command> {
     let mut options = TestOptions::default();
     while let Some(arg) = parser.next()? {
         match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
             Long("long") => options.long = true,
             Value(filter) if options.filter.is_none() => options.filter = Some(filter.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(options)
+    Ok(Command::Test(options))
 }
 
-fn parse_build(mut parser: lexopt::Parser) -> Result<Profile> {
+fn parse_build(mut parser: lexopt::Parser) -> Result<Command> {
     let mut profile = Profile::Release;
     while let Some(arg) = parser.next()? {
         match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
             Long("debug") => profile = Profile::Debug,
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(profile)
+    Ok(Command::Build(profile))
 }
 
 fn harts(text: &str) -> Result<u32> {
@@ -224,6 +238,17 @@ mod tests {
         assert!(options.quiet);
         assert_eq!(options.mem, "512M");
         assert_eq!(options.program, ["/bin/ls", "--quiet", "--", "-d"]);
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        for words in
+            [&["run", "--quiet", "--help"][..], &["test", "-h"], &["build", "--help"], &["setup", "-h"]]
+        {
+            let args = words.iter().map(OsString::from);
+            assert!(matches!(parse(args), Ok(Command::Help)), "{words:?}");
+        }
+        assert_eq!(run(&["--", "/bin/ls", "--help"]).unwrap().program, ["/bin/ls", "--help"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod qemu;
 mod run;
 mod setup;
 mod shell;
+mod slot;
 mod symbols;
 mod test;
 

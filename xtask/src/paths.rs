@@ -20,7 +20,7 @@ pub(crate) fn setup() -> PathBuf {
     target().join("setup")
 }
 
-/// One run's initramfs and log.
+/// The runs' initramfs and logs, a folder for each of those that go on at the same time.
 pub(crate) fn run() -> PathBuf {
     target().join("run")
 }

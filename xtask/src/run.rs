@@ -14,6 +14,7 @@ use crate::cli::{Profile, RunOptions};
 use crate::filter::Piece;
 use crate::initramfs::{Job, PROGRAMS, Tree};
 use crate::qemu::Machine;
+use crate::slot::Slot;
 use crate::{build, console, icount, paths, say, setup};
 
 const LINUX: &str = "RUX_LINUX_IMAGE";
@@ -33,7 +34,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let ours = options.program.first().is_some_and(|program| program.to_string_lossy().starts_with(PROGRAMS));
     let tree = userland(options, ours)?;
     let job = Job { settings: terminal(), program: options.program.clone() };
-    let machine = machine(options, &kernel, &tree, &job, &paths::run().join("rux"))?;
+    let slot = Slot::take(&paths::run())?;
+    let machine = machine(options, &kernel, &tree, &job, &slot.folder().join("rux"))?;
+    if slot.number() > 1 {
+        say!("another run goes on; this one's kernel log is {}", machine.log.display());
+    }
     let restore = console::Restore::terminal();
     let source =
         if console::stdin_is_ours() { Source::Terminal } else { Source::Stream(Box::new(io::stdin())) };
@@ -48,6 +53,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     })?;
     drop(restore);
     explain(&machine, options, &ended, &withheld);
+    if ended.started {
+        // Whoever types the command that `explain` shows needs it; after any other end only the log is of use.
+        let _ = fs::remove_file(&machine.initrd);
+    }
     if options.icount {
         let mut log = String::from_utf8_lossy(&withheld).into_owned();
         log.push_str(&read_log(&machine.log));

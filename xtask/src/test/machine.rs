@@ -1,6 +1,7 @@
 //! Boots a machine for each guest test and compares what came out of it.
 
 use std::cell::OnceCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::cli::{Profile, RunOptions, TestOptions};
 use crate::filter::Piece;
 use crate::icount::BootStat;
 use crate::initramfs::{Job, Tree};
+use crate::slot::Slot;
 use crate::{console, paths, qemu, run};
 
 /// A CPU whose A and D bits are the kernel's to set.
@@ -64,6 +66,7 @@ pub(super) struct Guest {
 
 pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     let userland: Rc<OnceCell<Tree>> = Rc::new(OnceCell::new());
+    let slot: Rc<OnceCell<Slot>> = Rc::new(OnceCell::new());
     let long = options.long;
     let svade = qemu::knows_cpu(SVADE);
     let mut steps = Vec::new();
@@ -71,7 +74,7 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
         let cpus: &[Option<&str>] = if guest.cpus { &[None, Some(SVADE)] } else { &[None] };
         for &cpu in cpus {
             let name = format!("guest {}{}", guest.name, if cpu.is_some() { " svade" } else { "" });
-            let userland = userland.clone();
+            let (userland, slot) = (userland.clone(), slot.clone());
             steps.push(Step::new(name.clone(), move || {
                 if guest.length == Length::Long && !long {
                     return Ok(Outcome::Skipped("only under --long".into()));
@@ -83,19 +86,23 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
                     let _ = userland.set(run::userland(&RunOptions::default(), true)?);
                 }
                 let Some(tree) = userland.get() else { bail!("no userland") };
+                if slot.get().is_none() {
+                    let _ = slot.set(Slot::take(&paths::target().join("test"))?);
+                }
+                let Some(slot) = slot.get() else { bail!("no folder") };
                 if !tree.has_busybox()
                     && !guest.command.first().is_some_and(|c| c.starts_with("/usr/libexec/rux"))
                 {
                     return Ok(Outcome::Skipped("no busybox for the guest".into()));
                 }
-                boot_one(guest, cpu, tree, &name.replace(' ', "-"))
+                boot_one(guest, cpu, tree, &slot.folder().join(name.replace(' ', "-")))
             }));
         }
     }
     steps
 }
 
-fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, file: &str) -> Result<Outcome> {
+fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Result<Outcome> {
     let options = RunOptions {
         profile: if guest.release { Profile::Release } else { Profile::Debug },
         smp: guest.smp,
@@ -112,7 +119,7 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, file: &str) -> Result
     let settings =
         if on_terminal { vec![] } else { vec![("stdin", "pipe".into()), ("stdout", "pipe".into())] };
     let job = Job { settings, program: options.program.clone() };
-    let machine = run::machine(&options, &kernel, tree, &job, &paths::target().join("test").join(file))?;
+    let machine = run::machine(&options, &kernel, tree, &job, files)?;
     let source = if on_terminal {
         Source::Dialog(guest.dialog.to_vec())
     } else {
