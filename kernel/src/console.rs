@@ -1,7 +1,7 @@
 //! The serial line, UART 0: the terminal's output and input (an NS16550A; Linux: `drivers/tty/serial/8250`).
 //!
-//! Output waits for room in the device; input comes by interrupt. Until the device is mapped, output
-//! goes through the firmware.
+//! Output waits for room in the device; input comes by interrupt, and stays in the device, which holds its
+//! sender back, while the receiver has no room. Until the device is mapped, output goes through the firmware.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -25,6 +25,15 @@ const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
 /// Bytes written under one hold of the lock, so that interrupts are not masked for long.
 const CHUNK: usize = 64;
+
+/// Who takes what is typed. Both run in an interrupt, with interrupts off.
+pub struct Receiver {
+    /// Whether another byte can be taken. Who says no has called [`listen`] with `false`, and calls it with
+    /// `true` once there is room.
+    pub has_room: fn() -> bool,
+    /// Takes a byte, after `has_room` said yes.
+    pub receive: fn(u8),
+}
 
 struct Uart {
     regs: Registers,
@@ -50,7 +59,7 @@ impl Uart {
 
 static UART: Once<Uart> = Once::new();
 static LOCK: IrqSpinLock<()> = IrqSpinLock::new(Rank::Console, ());
-static RECEIVER: Once<fn(u8)> = Once::new();
+static RECEIVER: Once<Receiver> = Once::new();
 /// Set by a panic: who held the lock will not give it back.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
@@ -92,20 +101,27 @@ pub(crate) fn break_lock() {
     BROKEN.store(true, Relaxed);
 }
 
-/// Names who takes what is typed: `receive` runs in an interrupt, with interrupts off, a byte at a time.
-/// The first call counts; earlier input is kept for it (up to the UART's FIFO).
-pub fn set_receiver(receive: fn(u8)) {
-    RECEIVER.call_once(|| receive);
-    let (Some(uart), Some(device)) = (UART.get(), crate::dt::platform().uart) else { return };
-    if plic::register(device.irq, |_| interrupt(), 0) {
-        let _lock = LOCK.lock();
-        uart.write(INTERRUPT_ENABLE, RECEIVED_AVAILABLE);
+/// Names who takes what is typed. The first call counts; earlier input is kept for it (up to the UART's FIFO).
+pub fn set_receiver(receiver: Receiver) {
+    RECEIVER.call_once(|| receiver);
+    if let Some(device) = crate::dt::platform().uart
+        && plic::register(device.irq, |_| interrupt(), 0)
+    {
+        listen(true);
+    }
+}
+
+/// Whether the device tells of input. The caller's lock orders the calls. Any context.
+pub fn listen(on: bool) {
+    if let Some(uart) = UART.get() {
+        // Nobody but `init` writes this register: the lock of the output is not needed.
+        uart.write(INTERRUPT_ENABLE, if on { RECEIVED_AVAILABLE } else { 0 });
     }
 }
 
 fn interrupt() {
-    let (Some(uart), Some(receive)) = (UART.get(), RECEIVER.get()) else { return };
-    loop {
+    let (Some(uart), Some(receiver)) = (UART.get(), RECEIVER.get()) else { return };
+    while (receiver.has_room)() {
         let byte = {
             let _lock = LOCK.lock();
             if uart.read(LINE_STATUS) & DATA_READY == 0 {
@@ -113,6 +129,6 @@ fn interrupt() {
             }
             uart.read(DATA)
         };
-        receive(byte);
+        (receiver.receive)(byte);
     }
 }

@@ -14,6 +14,23 @@ macro_rules! ours {
 const SEVEN_LINES: &str = "for i in 1 2 3; do echo $i | cat; done; ls -d /bin /dev /proc /tmp; exit 7";
 const SEVEN: Expect = Expect::Exactly("1\n2\n3\n/bin\n/dev\n/proc\n/tmp\n");
 
+/// 2,000 lines of 64 bytes.
+const LONG_INPUT: &str = {
+    const BYTES: [u8; 64 * 2_000] = {
+        let mut bytes = [b'x'; 64 * 2_000];
+        let mut line = 0;
+        while line < 2_000 {
+            bytes[64 * line + 63] = b'\n';
+            line += 1;
+        }
+        bytes
+    };
+    match std::str::from_utf8(&BYTES) {
+        Ok(text) => text,
+        Err(_) => panic!("these are letters"),
+    }
+};
+
 /// A test that runs one program, with the defaults of the table.
 const fn guest(name: &'static str, command: &'static [&'static str]) -> Guest {
     Guest {
@@ -43,6 +60,18 @@ pub(super) const GUESTS: &[Guest] = &[
     Guest { status: 137, ..guest("killed", &["sh", "-c", "kill -9 $$"]) },
     Guest { status: 127, ..guest("no-such-program", &["/nowhere"]) },
     Guest { input: "one\ntwo", expect: Expect::Exactly("one\ntwo"), ..guest("stdin", &["cat"]) },
+    // All that the terminal or QEMU might take for itself: C-a x would end the machine.
+    Guest {
+        input: "\x01x\x03\x04\x16\x7f\r\x11\x13\0\x1a\n",
+        expect: Expect::Exactly("\x01x\x03\x04\x16\x7f\r\x11\x13\0\x1a\n"),
+        ..guest("stdin-control", &["cat"])
+    },
+    // More than all buffers on the way hold, for somebody who comes late.
+    Guest {
+        input: LONG_INPUT,
+        expect: Expect::Exactly("2000 2000 128000\n"),
+        ..guest("stdin-slow-reader", &["sh", "-c", "sleep 2; wc | tr -s ' ' | sed 's/^ //'"])
+    },
     Guest {
         // What is typed before a program has taken the terminal may be lost: hence the words that say so.
         dialog: &[

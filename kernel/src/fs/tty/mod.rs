@@ -36,6 +36,8 @@ struct Typed {
     ring: [u8; TYPED],
     from: usize,
     len: usize,
+    /// Full: the device keeps what comes, and tells of it no more.
+    throttled: bool,
 }
 
 /// `struct winsize`: rows, columns, and sizes in pixels.
@@ -70,7 +72,7 @@ struct Settings {
 }
 
 static TTY: Tty = Tty {
-    typed: IrqSpinLock::new(Rank::Device, Typed { ring: [0; TYPED], from: 0, len: 0 }),
+    typed: IrqSpinLock::new(Rank::Device, Typed { ring: [0; TYPED], from: 0, len: 0, throttled: false }),
     work: WaitQueue::new(),
     ldisc: Mutex::new(Rank::Tty, Ldisc::new()),
     settings: SpinLock::new(
@@ -90,6 +92,17 @@ static TTY: Tty = Tty {
     hangups: AtomicU32::new(0),
 };
 
+/// Whether a typed byte can be taken; if not, the device waits until [`Tty::feed`] has made room (Linux:
+/// `tty_throttle`). In an interrupt.
+fn has_room() -> bool {
+    let mut typed = TTY.typed.lock();
+    if typed.len == TYPED {
+        typed.throttled = true;
+        console::listen(false);
+    }
+    !typed.throttled
+}
+
 /// A typed byte, in an interrupt.
 fn receive(byte: u8) {
     let mut typed = TTY.typed.lock();
@@ -108,7 +121,7 @@ fn receive(byte: u8) {
 /// `ENOMEM`.
 pub(super) fn init() -> Result<()> {
     sched::spawn_kthread("tty", |_| TTY.feed(), 0)?;
-    console::set_receiver(receive);
+    console::set_receiver(console::Receiver { has_room, receive });
     Ok(())
 }
 
@@ -137,6 +150,9 @@ impl Tty {
                 typed.from = (typed.from + 1) % TYPED;
             }
             typed.len -= n;
+            if core::mem::take(&mut typed.throttled) {
+                console::listen(true);
+            }
             drop(typed);
             let mut rest = &block[..n];
             while !rest.is_empty() {
