@@ -438,6 +438,44 @@ static void events(void) {
     CHECK(close(p[0]) == 0 && poll(&nested, 1, 0) == 0 && close(set) == 0);
 }
 
+/* Sets in sets: how deep, from either end, and that many ways through them take no time. */
+static void nests(void) {
+    enum { WIDTH = 24, LEVELS = 5 };
+    int sets[LEVELS][WIDTH], chain[7];
+    struct epoll_event ask = {EPOLLIN, {0}}, got;
+    for (int i = 0; i < 7; i++)
+        CHECK((chain[i] = epoll_create1(0)) >= 0);
+    for (int i = 0; i < 4; i++)
+        CHECK(epoll_ctl(chain[i], EPOLL_CTL_ADD, chain[i + 1], &ask) == 0);
+    CHECK_ERRNO(epoll_ctl(chain[4], EPOLL_CTL_ADD, chain[5], &ask), ELOOP);
+    CHECK_ERRNO(epoll_ctl(chain[5], EPOLL_CTL_ADD, chain[0], &ask), ELOOP);
+    CHECK_ERRNO(epoll_ctl(chain[4], EPOLL_CTL_ADD, chain[0], &ask), ELOOP);
+    /* What was deep once does not count for ever. */
+    CHECK(close(chain[3]) == 0 && epoll_ctl(chain[2], EPOLL_CTL_ADD, chain[5], &ask) == 0);
+    CHECK(epoll_ctl(chain[5], EPOLL_CTL_ADD, chain[6], &ask) == 0);
+    CHECK(epoll_ctl(chain[2], EPOLL_CTL_DEL, chain[5], 0) == 0);
+    CHECK(epoll_ctl(chain[6], EPOLL_CTL_ADD, chain[0], &ask) == 0);
+    for (int i = 0; i < 7; i++)
+        if (i != 3)
+            CHECK(close(chain[i]) == 0);
+    for (int level = 0; level < LEVELS; level++)
+        for (int i = 0; i < WIDTH; i++)
+            CHECK((sets[level][i] = epoll_create1(0)) >= 0);
+    long start = now_ms();
+    for (int level = LEVELS - 1; level > 0; level--)
+        for (int i = 0; i < WIDTH; i++)
+            for (int j = 0; j < WIDTH; j++)
+                CHECK(epoll_ctl(sets[level - 1][i], EPOLL_CTL_ADD, sets[level][j], &ask) == 0);
+    CHECK_ERRNO(epoll_ctl(sets[LEVELS - 1][0], EPOLL_CTL_ADD, sets[0][0], &ask), ELOOP);
+    int event = eventfd(0, 0);
+    CHECK(epoll_wait(sets[0][0], &got, 1, 10) == 0);
+    CHECK(epoll_ctl(sets[LEVELS - 1][WIDTH - 1], EPOLL_CTL_ADD, event, &ask) == 0);
+    CHECK(epoll_wait(sets[0][0], &got, 1, 10) == 0);
+    CHECK(eventfd_write(event, 1) == 0 && epoll_wait(sets[0][0], &got, 1, -1) == 1);
+    CHECK(now_ms() - start < 10000);
+    CHECK(syscall(SYS_close_range, sets[0][0], ~0u, 0) == 0);
+}
+
 static void mounts(void) {
     struct stat before, inside;
     struct statfs fs;
@@ -620,6 +658,7 @@ int main(void) {
         fifos();
     locks();
     events();
+    nests();
     mounts();
     deep();
     copies();

@@ -7,6 +7,7 @@ use rux_mm::error::AllocError;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
 
+use super::epoll;
 use super::file::File;
 use crate::wait::{Interrupted, PollWait, WaitError, WaitQueue};
 
@@ -119,6 +120,8 @@ pub struct PollTable<'a> {
     pub wakes: u64,
     /// In how many sets of files (epoll) the file is that is asked.
     pub(super) depth: u32,
+    /// The sets in sets that were asked, by address, with their answers and wake-ups: many ways may lead to one.
+    answers: KVec<(KArc<File>, Events, u64)>,
     /// For want of memory not all points could be noted.
     pub(super) failed: bool,
 }
@@ -126,12 +129,12 @@ pub struct PollTable<'a> {
 impl<'a> PollTable<'a> {
     /// A table that puts the thread on the queues of the files.
     pub fn new(poller: &'a mut Poller) -> Self {
-        Self { poller: Some(poller), wakes: 0, depth: 0, failed: false }
+        Self { poller: Some(poller), wakes: 0, depth: 0, answers: KVec::new(), failed: false }
     }
 
     /// A table that only looks.
     pub fn look() -> PollTable<'static> {
-        PollTable { poller: None, wakes: 0, depth: 0, failed: false }
+        PollTable { poller: None, wakes: 0, depth: 0, answers: KVec::new(), failed: false }
     }
 
     /// Asks `file` what it is ready for; it is held until the poll is over.
@@ -143,7 +146,23 @@ impl<'a> PollTable<'a> {
             // Without a place on its queue nobody may sleep for it: the caller sees the failure.
             return Events::empty();
         }
-        file.ops().poll(file, self)
+        if self.depth == 0 || !epoll::is_set(file) {
+            return file.ops().poll(file, self);
+        }
+        let key = |answer: &(KArc<File>, Events, u64)| KArc::as_ptr(&answer.0).addr();
+        let find = |table: &Self| table.answers.binary_search_by_key(&KArc::as_ptr(file).addr(), key);
+        if let Ok(at) = find(self) {
+            let (_, events, wakes) = self.answers[at];
+            self.wakes = self.wakes.wrapping_add(wakes);
+            return events;
+        }
+        let before = core::mem::take(&mut self.wakes);
+        let events = file.ops().poll(file, self);
+        if let Err(at) = find(self) {
+            self.failed |= self.answers.insert(at, (file.clone(), events, self.wakes), Gfp::KERNEL).is_err();
+        }
+        self.wakes = self.wakes.wrapping_add(before);
+        events
     }
 
     /// The file can be waited for at `point`, which is a part of the file.

@@ -21,6 +21,8 @@ macro_rules! ranks {
 
 ranks! {
     // Of the kernel around: taken before anything of `mm`, and held while user memory is copied.
+    /// How sets of polled files are in each other (sleeps).
+    PollSets,
     /// An open file's position (sleeps).
     FilePosition,
     /// The text of an open file of procfs (sleeps).

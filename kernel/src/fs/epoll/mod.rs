@@ -4,17 +4,20 @@
 //! is closed. A wait asks every file of the set; what an edge-triggered entry has told already is known
 //! by the count of wake-ups of the file.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+mod nest;
 
 use rux_mm::error::AllocError;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KBox, KVec};
 use rux_mm::sync::{Mutex, Rank, SpinLock};
 
-use super::anon;
-use super::file::{File, FileOps};
+use self::nest::{Edges, Place};
 use super::poll::{Events, PollTable, Poller, WaitPoint};
 use super::types::oflag::*;
+use super::{
+    anon, current,
+    file::{File, FileOps},
+};
 use crate::errno::{Errno, Result};
 use crate::process::cred::Cred;
 use crate::wait::WaitError;
@@ -25,9 +28,6 @@ const EPOLLONESHOT: u32 = 1 << 30;
 const EPOLLET: u32 = 1 << 31;
 /// Bits that say how, not what.
 const HOW: u32 = EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLONESHOT | EPOLLET;
-
-/// How deep sets may be in sets (Linux: `EP_MAX_NESTS`).
-const MAX_DEPTH: u32 = 4;
 
 /// What a program asks for one descriptor, and gets back: events and a word of its own.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +64,8 @@ pub struct Epoll {
     items: Mutex<KVec<Item>>,
     /// The set changed.
     changed: WaitPoint,
-    /// How deep the sets are that are in this one.
-    depth: AtomicU32,
+    /// The sets that it is in.
+    place: Place,
 }
 
 /// The sets that a file is in.
@@ -177,36 +177,6 @@ impl Epoll {
             }
         }
     }
-
-    /// How deep the sets below `file` are, itself included; 0 for what is none.
-    fn depth_of(file: &File) -> u32 {
-        EpollFile::of(file).map_or(0, |inner| inner.0.depth.load(Relaxed) + 1)
-    }
-
-    /// Whether `wanted` is in this set, at any depth; also said of sets that are deeper than `depth`.
-    fn contains(&self, wanted: &Self, depth: u32) -> bool {
-        if core::ptr::eq(self, wanted) {
-            return true;
-        }
-        if depth == 0 {
-            return true;
-        }
-        // One set after the other is locked, never two at once.
-        let mut n = 0;
-        loop {
-            let file = match self.items.lock().get(n) {
-                None => return false,
-                Some(item) => item.hold(),
-            };
-            if let Some(file) = file
-                && let Ok(inner) = EpollFile::of(&file)
-                && inner.0.contains(wanted, depth - 1)
-            {
-                return true;
-            }
-            n += 1;
-        }
-    }
 }
 
 /// What epoll_ctl(2) does.
@@ -226,6 +196,11 @@ impl EpollFile {
     fn of(file: &File) -> Result<&Self> {
         file.ops().as_any().downcast_ref().ok_or(Errno::EINVAL)
     }
+}
+
+/// Whether `file` is a set.
+pub(super) fn is_set(file: &File) -> bool {
+    EpollFile::of(file).is_ok()
 }
 
 /// The set behind an open file.
@@ -250,16 +225,13 @@ pub fn control(
     if !file.ops().pollable() {
         return Err(Errno::EPERM);
     }
-    if let Ok(inner) = EpollFile::of(file) {
-        if KArc::ptr_eq(&inner.0, epoll) {
-            return Err(Errno::EINVAL);
-        }
-        if op == Operation::Add {
-            if inner.0.contains(epoll, MAX_DEPTH) || Epoll::depth_of(file) > MAX_DEPTH {
-                return Err(Errno::ELOOP);
-            }
-            epoll.depth.fetch_max(Epoll::depth_of(file), Relaxed);
-        }
+    let inner = EpollFile::of(file).ok().map(|inner| &*inner.0);
+    if inner.is_some_and(|inner| core::ptr::eq(inner, KArc::as_ptr(epoll))) {
+        return Err(Errno::EINVAL);
+    }
+    let mut edges = inner.filter(|_| op == Operation::Add).map(|_| Edges::lock());
+    if let (Some(edges), Some(inner)) = (&mut edges, inner) {
+        edges.check(epoll, inner)?;
     }
     let pointer = KArc::as_ptr(file);
     let same = |item: &Item| item.fd == fd && core::ptr::eq(item.file, pointer);
@@ -269,13 +241,24 @@ pub fn control(
         (Operation::Add, Some(_)) => return Err(Errno::EEXIST),
         (Operation::Add, None) => {
             items.reserve(1, Gfp::KERNEL)?;
-            file.epolls.add(epoll)?;
+            if let Some(inner) = inner {
+                inner.place.enter(epoll)?;
+            }
+            if let Err(error) = file.epolls.add(epoll) {
+                if let Some(inner) = inner {
+                    inner.place.leave(epoll);
+                }
+                return Err(error.into());
+            }
             items.push(Item { fd, file: pointer, interest, told: None }, Gfp::KERNEL)?;
         }
         (_, None) => return Err(Errno::ENOENT),
         (Operation::Delete, Some(at)) => {
             items.remove(at);
             file.epolls.remove(epoll);
+            if let Some(inner) = inner {
+                inner.place.leave(epoll);
+            }
         }
         (Operation::Modify, Some(at)) => {
             if items[at].interest.events & EPOLLEXCLUSIVE != 0 {
@@ -291,10 +274,7 @@ pub fn control(
 
 impl FileOps for EpollFile {
     fn poll(&self, _file: &File, table: &mut PollTable<'_>) -> Events {
-        // What `control` checks does not bound sets that were put together from the outside in, or at once.
-        if table.depth > MAX_DEPTH {
-            return Events::empty();
-        }
+        debug_assert!(table.depth <= nest::MAX_DEPTH, "as `Edges::check` keeps it");
         table.watch(&self.0.changed);
         let mut files: KVec<(u32, Option<u64>, KArc<File>)> = KVec::new();
         {
@@ -315,6 +295,11 @@ impl FileOps for EpollFile {
         let mut ready = Events::empty();
         let mut wakes = table.wakes;
         for (events, told, file) in files.iter() {
+            // As long as there are entries below; who is killed does not see the answer.
+            if current::is_killed() {
+                table.failed = true;
+                break;
+            }
             let wanted = (events & !HOW) | (Events::ERR | Events::HUP).bits();
             table.wakes = 0;
             let found = table.ask(file).bits() & wanted;
@@ -340,6 +325,7 @@ impl FileOps for EpollFile {
 
 impl Drop for EpollFile {
     fn drop(&mut self) {
+        self.0.place.leave_all();
         // The files let go of the set, which would otherwise live as long as they do.
         loop {
             let mut items = self.0.items.lock();
@@ -348,6 +334,9 @@ impl Drop for EpollFile {
             drop(items);
             if let Some(file) = file {
                 file.epolls.remove(&self.0);
+                if let Ok(inner) = Self::of(&file) {
+                    inner.0.place.leave(&self.0);
+                }
             }
         }
     }
@@ -361,7 +350,7 @@ pub fn create(cred: &KArc<Cred>) -> Result<KArc<File>> {
     let epoll = Epoll {
         items: Mutex::new(Rank::KernelMutex, KVec::new()),
         changed: WaitPoint::new(),
-        depth: AtomicU32::new(0),
+        place: Place::new(),
     };
     let epoll = KArc::new(epoll, Gfp::KERNEL)?;
     let ops = rux_mm::kbox_dyn!(KBox::new(EpollFile(epoll), Gfp::KERNEL)? => dyn FileOps);
