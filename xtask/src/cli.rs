@@ -27,7 +27,7 @@ cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cp
 cargo xtask test [FILTER] [--long]
     Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
 cargo xtask build [--debug]
-    Builds the kernel and init alone.
+    Builds the kernel and our programs alone.
 cargo xtask setup
     Installs what is missing, and nothing else.
 ";
