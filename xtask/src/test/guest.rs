@@ -15,8 +15,8 @@ const SEVEN_LINES: &str = "for i in 1 2 3; do echo $i | cat; done; ls -d /bin /d
 const SEVEN: Expect = Expect::Exactly("1\n2\n3\n/bin\n/dev\n/proc\n/tmp\n");
 
 /// 2,000 lines of 64 bytes.
-const LONG_INPUT: &str = {
-    const BYTES: [u8; 64 * 2_000] = {
+static LONG_INPUT: &str = {
+    static BYTES: [u8; 64 * 2_000] = {
         let mut bytes = [b'x'; 64 * 2_000];
         let mut line = 0;
         while line < 2_000 {
