@@ -33,11 +33,29 @@ fn key(core: &KArc<SpaceCore>, start: VirtAddr) -> (usize, VirtAddr) {
 }
 
 /// All mappings of one file.
-pub(crate) struct FileMaps(Mutex<KVec<Link>>);
+pub(crate) struct FileMaps(Mutex<Links>);
+
+struct Links {
+    /// In ascending order of their keys.
+    links: KVec<Link>,
+    /// Links that are still to come, and for which `links` has room.
+    promised: usize,
+}
 
 impl FileMaps {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Rank::IMmap, KVec::new()))
+        Self(Mutex::new(Rank::IMmap, Links { links: KVec::new(), promised: 0 }))
+    }
+
+    /// Room for one link, which nobody else uses up.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn promise(&self) -> Result<Promise<'_>, AllocError> {
+        let mut guard = self.lock();
+        guard.reserve(1)?;
+        guard.0.promised += 1;
+        Ok(Promise(self))
     }
 
     pub(crate) fn lock(&self) -> FileMapsGuard<'_> {
@@ -49,7 +67,7 @@ impl FileMaps {
     pub(crate) fn unmap(&self, first: u64, count: u64, which: Which) {
         let end = first.saturating_add(count);
         let links = self.0.lock();
-        for link in links.iter() {
+        for link in links.links.iter() {
             let link_end = link.pgoff.saturating_add(link.range.pages());
             let (from, to) = (first.max(link.pgoff), end.min(link_end));
             if from < to {
@@ -62,21 +80,21 @@ impl FileMaps {
 
     /// Whether stores through a mapping reach the file, or may (Linux: `i_mmap_writable`).
     pub(crate) fn any_writes(&self) -> bool {
-        self.0.lock().iter().any(|link| link.writes)
+        self.0.lock().links.iter().any(|link| link.writes)
     }
 
     /// Whether the file is mapped anywhere.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+        self.0.lock().links.is_empty()
     }
 }
 
 /// The links, to be changed: several changes under one lock are one change to everybody else.
-pub(crate) struct FileMapsGuard<'a>(MutexGuard<'a, KVec<Link>>);
+pub(crate) struct FileMapsGuard<'a>(MutexGuard<'a, Links>);
 
 impl FileMapsGuard<'_> {
     fn position(&self, key: (usize, VirtAddr)) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&key, Link::key)
+        self.0.links.binary_search_by_key(&key, Link::key)
     }
 
     /// Makes room for `additional` links.
@@ -84,7 +102,8 @@ impl FileMapsGuard<'_> {
     /// # Errors
     /// No memory; nothing has changed.
     pub(crate) fn reserve(&mut self, additional: usize) -> Result<(), AllocError> {
-        self.0.reserve(additional, Gfp::KERNEL)
+        let more = additional + self.0.promised;
+        self.0.links.reserve(more, Gfp::KERNEL)
     }
 
     /// Adds a link, for which room was made.
@@ -93,19 +112,19 @@ impl FileMapsGuard<'_> {
             Ok(_) => return debug_assert!(false, "{:?} is linked already", link.range),
             Err(at) => at,
         };
-        let inserted = self.0.insert(at, link, Gfp::NOWAIT);
+        let inserted = self.0.links.insert(at, link, Gfp::NOWAIT);
         debug_assert!(inserted.is_ok(), "nobody made room for a link");
     }
 
     /// Takes the link of the mapping that starts at `start` out.
     pub(crate) fn remove(&mut self, core: &KArc<SpaceCore>, start: VirtAddr) -> Option<Link> {
         let at = self.position(key(core, start)).ok()?;
-        Some(self.0.remove(at))
+        Some(self.0.links.remove(at))
     }
 
     /// What the link of the mapping that starts at `start` says: addresses and page number.
     pub(crate) fn find(&self, core: &KArc<SpaceCore>, start: VirtAddr) -> Option<(VirtRange, u64)> {
-        let link = &self.0[self.position(key(core, start)).ok()?];
+        let link = &self.0.links[self.position(key(core, start)).ok()?];
         Some((link.range, link.pgoff))
     }
 
@@ -114,10 +133,72 @@ impl FileMapsGuard<'_> {
         // The order cannot change: the mappings of one address space stay disjoint.
         match self.position(key(core, start)) {
             Ok(at) => {
-                self.0[at].range = range;
-                self.0[at].pgoff = pgoff;
+                self.0.links[at].range = range;
+                self.0.links[at].pgoff = pgoff;
             }
             Err(_) => debug_assert!(false, "{start:?} is not linked"),
         }
+    }
+}
+
+/// Room for a link, until it is used or given up.
+#[must_use]
+pub(crate) struct Promise<'a>(&'a FileMaps);
+
+impl Promise<'_> {
+    /// Adds the link.
+    pub(crate) fn insert(self, link: Link) {
+        // The room is given up with the promise, after the link has it.
+        self.0.lock().insert(link);
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().promised -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PAGE_SIZE;
+    use crate::host::HostMachine;
+    use crate::inject::{Then, fail_after};
+
+    fn core() -> KArc<SpaceCore> {
+        KArc::new(SpaceCore::new(Gfp::KERNEL).unwrap(), Gfp::KERNEL).unwrap()
+    }
+
+    fn link(core: &KArc<SpaceCore>, page: u64) -> Link {
+        let start = VirtAddr::new(page << PAGE_SHIFT);
+        let range = VirtRange::new(start, start + PAGE_SIZE as u64);
+        Link { core: core.clone(), range, pgoff: 0, writes: false }
+    }
+
+    #[test]
+    fn promised_room_stays_when_others_take_all_there_is() {
+        let _machine = HostMachine::new(8 << 20, 1);
+        let (maps, core) = (FileMaps::new(), core());
+        let promise = maps.promise().unwrap();
+        let _injection = fail_after(0, Then::Fail);
+        let mut others = 0;
+        while maps.lock().reserve(1).is_ok() {
+            maps.lock().insert(link(&core, others));
+            others += 1;
+        }
+        promise.insert(link(&core, others));
+        assert_eq!(maps.lock().0.links.len() as u64, others + 1);
+        assert_eq!(maps.lock().0.promised, 0);
+        assert!(maps.lock().find(&core, VirtAddr::new(others << PAGE_SHIFT)).is_some());
+    }
+
+    #[test]
+    fn a_promise_that_is_not_kept_gives_its_room_back() {
+        let _machine = HostMachine::new(8 << 20, 1);
+        let maps = FileMaps::new();
+        drop(maps.promise().unwrap());
+        assert_eq!(maps.lock().0.promised, 0);
+        assert!(maps.is_empty());
     }
 }

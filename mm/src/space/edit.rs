@@ -7,7 +7,7 @@ use super::limits::MAX_MAP_COUNT;
 use super::{Layout, MmError};
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::gfp::Gfp;
-use crate::rmap::{FileMapsGuard, Link};
+use crate::rmap::{FileMapsGuard, Link, Promise};
 use crate::slab::KBox;
 use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma};
 
@@ -20,11 +20,11 @@ fn lock_links<'a>(backing: &'a Backing, additional: usize) -> Result<Option<File
 }
 
 /// What a new mapping takes, made before anything changes.
-pub(crate) enum Prepared {
+pub(crate) enum Prepared<'a> {
     /// Nothing: it becomes one with these neighbours.
     Merge(Merge),
     /// A mapping of its own, for which the store and the links of its file have room.
-    Alone(KBox<Vma>),
+    Alone(KBox<Vma>, Option<Promise<'a>>),
 }
 
 impl Layout {
@@ -68,7 +68,8 @@ impl Layout {
     /// No memory.
     pub(crate) fn insert_new(&mut self, what: &Attributes<'_>) -> Result<(), MmError> {
         let prepared = self.prepare(what)?;
-        self.insert_prepared(what, prepared)
+        self.insert_prepared(what, prepared);
+        Ok(())
     }
 
     /// Makes what [`Layout::insert_prepared`] needs. Mappings within the range may still be there; none
@@ -76,7 +77,7 @@ impl Layout {
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn prepare(&mut self, what: &Attributes<'_>) -> Result<Prepared, MmError> {
+    pub(crate) fn prepare<'a>(&mut self, what: &Attributes<'a>) -> Result<Prepared<'a>, MmError> {
         let merge = what.merge(&self.vmas);
         if merge != (Merge { left: false, right: false }) {
             return Ok(Prepared::Merge(merge));
@@ -84,35 +85,26 @@ impl Layout {
         let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
-        lock_links(what.backing, 1)?;
-        Ok(Prepared::Alone(vma))
+        let room = what.backing.mapping().map(|mapping| mapping.maps().promise()).transpose()?;
+        Ok(Prepared::Alone(vma, room))
     }
 
-    /// As [`Layout::insert_new`], with what was made before.
-    ///
-    /// # Errors
-    /// No memory, if others mapped the same file meanwhile and used the room for the link up.
-    pub(crate) fn insert_prepared(
-        &mut self,
-        what: &Attributes<'_>,
-        prepared: Prepared,
-    ) -> Result<(), MmError> {
+    /// As [`Layout::insert_new`], with what was made before. Cannot fail.
+    pub(crate) fn insert_prepared(&mut self, what: &Attributes<'_>, prepared: Prepared<'_>) {
         let range = what.range;
-        let vma = match prepared {
+        match prepared {
             Prepared::Merge(merge) => {
-                let mut links = lock_links(what.backing, 0)?;
+                let mut links = what.backing.mapping().map(|mapping| mapping.maps().lock());
                 self.widen(merge, range, &mut links);
-                return Ok(());
             }
-            Prepared::Alone(vma) => vma,
-        };
-        let links = lock_links(what.backing, 1)?;
-        if let Some(mut links) = links {
-            let writes = what.flags.writes_file();
-            links.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff, writes });
+            Prepared::Alone(vma, room) => {
+                if let Some(room) = room {
+                    let writes = what.flags.writes_file();
+                    room.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff, writes });
+                }
+                self.insert_reserved(vma);
+            }
         }
-        self.insert_reserved(vma);
-        Ok(())
     }
 
     /// Lets the neighbours that `merge` names take `range`, where nothing is mapped any more, over.

@@ -199,7 +199,7 @@ impl Space {
         if replaced != 0 {
             self.unmap_range(layout, range, removed);
         }
-        layout.insert_prepared(&what, prepared)?;
+        layout.insert_prepared(&what, prepared);
         if let Some(charge) = charge {
             charge.keep();
         }
