@@ -2,7 +2,8 @@
 //!
 //! The size shrinks first, then the pages are unmapped, then each is locked, unmapped once more and
 //! taken out: a fault that looked at the size before maps its page under the folio's lock, so that
-//! the second look finds it.
+//! the second look finds it. The last look is for private copies, which are not counted as mappings of
+//! the file's page: once all pages are taken out, no fault that saw the old size is on its way.
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -36,6 +37,8 @@ impl Mapping {
             self.remove_from(first, u64::MAX, Which::All);
         }
         if size < old {
+            // A private copy that a fault made while it had the page locked, which is gone now.
+            self.maps.unmap(first, u64::MAX - first, Which::All);
             // Nobody reads beyond the end, but the page may have been written to through a mapping.
             self.clear_within_page(size, size.next_multiple_of(PAGE_SIZE as u64))?;
         }

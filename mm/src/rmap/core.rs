@@ -54,10 +54,15 @@ impl Usage {
     }
 }
 
+/// The next address space's number.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// Tables and counters of one address space. See the head of the room.
 #[derive(Debug)]
 pub struct SpaceCore {
     pub(crate) tables: PageTables,
+    /// Larger than that of every address space made before. Never used twice: 2^64 do not run out.
+    number: u64,
     /// By [`PageKind`]. Written under different table locks at once, so a sum may be off for a moment.
     rss: [AtomicI64; 3],
     /// The most that `rss` ever was, brought up to date before it shrinks and when it is read.
@@ -74,11 +79,17 @@ impl SpaceCore {
     pub fn new(gfp: Gfp) -> Result<Self, AllocError> {
         Ok(Self {
             tables: PageTables::new(gfp)?,
+            number: NEXT.fetch_add(1, Relaxed),
             rss: [const { AtomicI64::new(0) }; 3],
             high_rss: AtomicU64::new(0),
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),
         })
+    }
+
+    /// Its place among all address spaces in the order of their birth: a child's comes after its parent's.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// The tables.

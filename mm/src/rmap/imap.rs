@@ -3,6 +3,10 @@
 //! Every mapping of a file has one [`Link`] here from before its first page until after its last, so
 //! that truncation finds all pages. The lock is `i_mmap_rwsem`; who holds it also keeps the tables
 //! over the linked mappings from being freed, since a mapping is unlinked first.
+//!
+//! Address spaces stand in the order of their birth. Fork copies private pages while truncation takes
+//! them away: the parent loses its pages first, so that the child, which comes later, loses all that
+//! were copied before.
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::error::AllocError;
@@ -22,14 +26,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn key(&self) -> (usize, VirtAddr) {
+    fn key(&self) -> (u64, VirtAddr) {
         key(&self.core, self.range.start)
     }
 }
 
 /// Links are sorted by address space and start: mappings of one address space are disjoint.
-fn key(core: &KArc<SpaceCore>, start: VirtAddr) -> (usize, VirtAddr) {
-    ((&raw const **core).addr(), start)
+fn key(core: &KArc<SpaceCore>, start: VirtAddr) -> (u64, VirtAddr) {
+    (core.number(), start)
 }
 
 /// All mappings of one file.
@@ -93,7 +97,7 @@ impl FileMaps {
 pub(crate) struct FileMapsGuard<'a>(MutexGuard<'a, Links>);
 
 impl FileMapsGuard<'_> {
-    fn position(&self, key: (usize, VirtAddr)) -> Result<usize, usize> {
+    fn position(&self, key: (u64, VirtAddr)) -> Result<usize, usize> {
         self.0.links.binary_search_by_key(&key, Link::key)
     }
 
@@ -200,5 +204,24 @@ mod tests {
         drop(maps.promise().unwrap());
         assert_eq!(maps.lock().0.promised, 0);
         assert!(maps.is_empty());
+    }
+
+    #[test]
+    fn address_spaces_stand_in_the_order_of_their_birth() {
+        let _machine = HostMachine::new(8 << 20, 1);
+        // The slots of the first come free again for the last.
+        let first: [_; 8] = core::array::from_fn(|_| core());
+        let parent = core();
+        drop(first);
+        let children: [_; 8] = core::array::from_fn(|_| core());
+        let maps = FileMaps::new();
+        for space in children.iter().rev().chain([&parent]) {
+            let mut links = maps.lock();
+            links.reserve(1).unwrap();
+            links.insert(link(space, 1));
+        }
+        let links = maps.lock();
+        let order = links.0.links.iter().map(|link| &*link.core as *const SpaceCore);
+        assert!(order.eq([&parent].into_iter().chain(&children).map(|space| &**space as *const SpaceCore)));
     }
 }

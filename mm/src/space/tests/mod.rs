@@ -5,6 +5,7 @@ mod family;
 mod model;
 mod shortage;
 mod store;
+mod truncate;
 
 use std::fmt;
 use std::vec::Vec;
