@@ -57,15 +57,14 @@ impl Space {
     }
 
     fn find_aligned(&self, layout: &Layout, hint: VirtAddr, len: u64, align: Align) -> Option<VirtAddr> {
+        // Who says about where it wants to be knows better.
         if align == Align::Huge
+            && hint == VirtAddr::ZERO
             && len >= HUGE
             && len.is_multiple_of(HUGE)
             && let Some(padded) = len.checked_add(HUGE)
             && let Some(found) = self.find_gap(layout, hint, padded)
         {
-            if found == hint {
-                return Some(found);
-            }
             let skip = found.get().wrapping_neg() & (HUGE - 1);
             return Some(if skip == 0 && layout.top_down { found + HUGE } else { found + skip });
         }

@@ -1,6 +1,7 @@
 //! Errnos and effects of `mmap` and its family, call by call.
 
 use super::*;
+use crate::addr::Order;
 use crate::filemap::{FileError, PageQuota};
 use crate::space::STACK_GUARD_GAP;
 
@@ -25,6 +26,14 @@ fn mmap_refuses_what_linux_refuses() {
     assert_eq!(map(&space, 0, 1, RW, PRIVATE | abi::MAP_HUGETLB), Err(MmError::NoMemory));
     assert_eq!(map(&space, 4096, 1, RW, PRIVATE | FIXED), Err(MmError::Permission));
     assert_eq!(map(&space, 4096, 1, RW, PRIVATE), Ok(at(65536)), "a hint is raised");
+    let huge = Order::HUGE.pages() as u64;
+    map(&space, A, 1, RW, PRIVATE | FIXED).unwrap();
+    map(&space, A + (huge + 1) * PAGE, 1, RW, PRIVATE | FIXED).unwrap();
+    assert_eq!(
+        map(&space, A + PAGE, huge, RW, PRIVATE),
+        Ok(at(A + PAGE)),
+        "room for just as much as is asked for"
+    );
     assert_eq!(map_file(&space, &read_only, 0, 1, RW, abi::MAP_SHARED, 0), Err(MmError::Access));
     assert!(map_file(&space, &read_only, 0, 1, RW, abi::MAP_PRIVATE, 0).is_ok());
     let shared = map_file(&space, &read_only, 0, 1, abi::PROT_READ, abi::MAP_SHARED, 0).unwrap();
