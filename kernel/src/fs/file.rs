@@ -13,13 +13,14 @@ use rux_mm::space::MmError;
 use rux_mm::sync::{Mutex, Rank};
 use rux_mm::vma::{FileMemory, VmFile};
 
+use super::current;
 use super::epoll::Memberships;
 use super::inode::{DirEntry, Fallocate, Inode};
 use super::iobuf::IoBuf;
 use super::mount::{MountFlags, Path};
 use super::poll::{Events, PollTable};
 use super::table;
-use super::types::{FileKind, MAX_FILE_SIZE, oflag::*};
+use super::types::{Access, FileKind, MAX_FILE_SIZE, oflag::*};
 use crate::errno::{Errno, Result};
 use crate::process::cred::{Caps, Cred};
 
@@ -470,6 +471,12 @@ impl VmFile for File {
 
     fn write_sealed(&self) -> bool {
         self.inode().ops().seals().is_some_and(|seals| seals.may_write().is_err())
+    }
+
+    fn may_see_residency(&self) -> bool {
+        let inode = self.inode();
+        current::cred()
+            .is_ok_and(|cred| inode.owned_by(&cred) || inode.permission(&cred, Access::WRITE).is_ok())
     }
 
     fn punch_hole(&self, start: u64, end: u64) -> core::result::Result<(), MmError> {

@@ -46,6 +46,10 @@ impl VmFile for SharedMemory {
         true
     }
 
+    fn may_see_residency(&self) -> bool {
+        true
+    }
+
     fn punch_hole(&self, start: u64, end: u64) -> Result<(), MmError> {
         // Nobody changes its size, so that there is no inode's lock.
         Ok(self.mapping.punch_hole(start, end)?)

@@ -58,8 +58,13 @@ impl Space {
             let part = VirtRange::new(at, vma.end().min(end));
             let first = ((at - addr) >> PAGE_SHIFT) as usize;
             let out = &mut out[first..first + part.pages() as usize];
-            let mut present = Present { vma, start: part.start, out };
-            let _ = self.core.tables.visit_range(part, &mut present);
+            if vma.is_anonymous() || vma.file().is_some_and(|file| file.may_see_residency()) {
+                let mut present = Present { vma, start: part.start, out };
+                let _ = self.core.tables.visit_range(part, &mut present);
+            } else {
+                // Of what it may not know, all is said to be there.
+                out.fill(1);
+            }
             at = part.end;
         }
         Ok(())

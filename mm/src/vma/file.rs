@@ -40,6 +40,9 @@ pub trait VmFile: Send + Sync {
     fn write_sealed(&self) -> bool {
         false
     }
+    /// Whether the running thread may know which pages are in the cache: only who could change the file, as
+    /// others would learn what its users read (Linux: `can_do_mincore`).
+    fn may_see_residency(&self) -> bool;
     /// Makes a hole of the bytes from `start` to `end`, under the inode's lock (`FALLOC_FL_PUNCH_HOLE`).
     ///
     /// # Errors

@@ -189,6 +189,11 @@ fn mincore_sees_the_cache() {
     space.mincore(addr, &mut seen).unwrap();
     assert_eq!(seen, [1, 0, 0, 0, 1]);
     assert_eq!(space.mincore(addr, &mut [0; 6]), Err(MmError::NoMemory));
+    let (mapping, of_others) = new_file(&[], false);
+    mapping.set_size(3 * PAGE).unwrap();
+    let addr = map_file(&space, &of_others, 0, 3, abi::PROT_READ, abi::MAP_PRIVATE, 0).unwrap();
+    space.mincore(addr, &mut seen[..3]).unwrap();
+    assert_eq!(seen[..3], [1, 1, 1], "nothing is told of a file that cannot be written");
 }
 
 #[test]

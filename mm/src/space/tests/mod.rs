@@ -131,6 +131,10 @@ impl VmFile for TestFile {
         self.writable
     }
 
+    fn may_see_residency(&self) -> bool {
+        self.writable
+    }
+
     fn punch_hole(&self, start: u64, end: u64) -> Result<(), MmError> {
         Ok(self.mapping.punch_hole(start, end)?)
     }
