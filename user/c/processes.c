@@ -74,6 +74,17 @@ static void vforks(void) {
         _exit(127);
     }
     CHECK(status_of(child) == 9);
+    /* The memory is the parent's, the limits are not. */
+    child = vfork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        if (setrlimit(RLIMIT_AS, &none) != 0 || mmap(0, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+            _exit(1);
+        _exit(errno == ENOMEM ? 0 : 2);
+    }
+    CHECK(status_of(child) == 0);
+    void *page = mmap(0, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED && munmap(page, PAGE) == 0);
     struct clone_args arguments = {.exit_signal = SIGCHLD};
     child = syscall(SYS_clone3, &arguments, sizeof arguments);
     if (child == 0)

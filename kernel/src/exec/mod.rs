@@ -24,7 +24,7 @@ use linux_raw_sys::general as linux;
 use rux_mm::addr::VirtAddr;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
-use rux_mm::space::{Limits, Space, SpaceConfig};
+use rux_mm::space::{Space, SpaceConfig};
 
 use self::elf::Image;
 use self::strings::Strings;
@@ -32,7 +32,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::mount::MountFlags;
 use crate::fs::namei::Lookup;
 use crate::fs::{self, Caller, File};
-use crate::process::{Caps, Cred, Resource, Rlimits};
+use crate::process::{Cred, Resource, Rlimits};
 use crate::vdso;
 
 /// Bytes of a file by which its kind is known (Linux: `BINPRM_BUF_SIZE`).
@@ -158,7 +158,7 @@ fn finish(
         task_size: rux_mm::paging::mode().user_end(),
         randomize,
         legacy_layout: request.personality & ADDR_COMPAT_LAYOUT != 0,
-        limits: space_limits(request.limits, &cred),
+        limits: request.limits.of_memory(&cred),
     })
     .map_err(Errno::from)?;
     let contents = |vdso| stack::Contents {
@@ -197,18 +197,6 @@ fn open_interpreter(caller: Caller<'_>, path: &[u8]) -> Result<Image> {
         Errno::ENOEXEC => Errno::ELIBBAD,
         other => other,
     })
-}
-
-/// The soft limits that an address space obeys.
-pub(crate) fn space_limits(limits: &Rlimits, cred: &Cred) -> Limits {
-    Limits {
-        address_space: limits.get(Resource::AS).soft,
-        data: limits.get(Resource::DATA).soft,
-        stack: limits.get(Resource::STACK).soft,
-        memlock: limits.get(Resource::MEMLOCK).soft,
-        may_lock: cred.capable(Caps::IPC_LOCK),
-        may_map_low: cred.capable(Caps::SYS_RAWIO),
-    }
 }
 
 /// For whom the program will act: set-id bits count, unless the mount says otherwise (Linux: `bprm_creds_from_file`). Also whether it must be careful,

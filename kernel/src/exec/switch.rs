@@ -110,6 +110,7 @@ fn become_program(
     if gained || cred.permitted != old.permitted {
         thread.parent_death_signal.store(0, Relaxed);
     }
+    process.change_memory_rights(&cred);
     thread.set_cred(cred);
     task.set_comm(&program.comm);
     {

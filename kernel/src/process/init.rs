@@ -27,6 +27,7 @@ pub fn start_init() {
     if let Err(error) = fs::init() {
         panic!("cannot make the root file system: {error}");
     }
+    rux_mm::space::obey_caller(|| super::current().ok().map(|thread| thread.process().memory_limits()));
     let path = cmdline::value("rux.init").unwrap_or(INIT);
     if let Err(error) =
         vdso::init().and_then(|()| timers::start_keeper()).map_err(Errno::from).and_then(|()| start(path))

@@ -50,7 +50,7 @@ pub use user::User;
 use rux_mm::error::AllocError;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::KArc;
-use rux_mm::space::Space;
+use rux_mm::space::{KeptLimits, Limits, Space};
 use rux_mm::sync::{IrqSpinGuard, IrqSpinLock, Rank};
 
 use crate::fs::File;
@@ -71,6 +71,8 @@ pub struct Process {
     /// The program file (`/proc/PID/exe`).
     exe: IrqSpinLock<Option<KArc<File>>>,
     limits: IrqSpinLock<Rlimits>,
+    /// Those of them that the memory manager asks for often.
+    memory_limits: KeptLimits,
     /// The credentials that others judge the process by: those of the thread that changed them last.
     cred: IrqSpinLock<KArc<Cred>>,
     /// Parents wait here for children.
@@ -140,6 +142,7 @@ impl Process {
             group: IrqSpinLock::new(Rank::Signal, Group::new(parts.actions)),
             space: IrqSpinLock::new(Rank::ThreadField, Some(parts.space)),
             exe: IrqSpinLock::new(Rank::ThreadField, parts.exe),
+            memory_limits: KeptLimits::new(parts.limits.of_memory(&parts.cred)),
             limits: IrqSpinLock::new(Rank::ThreadField, parts.limits),
             cred: IrqSpinLock::new(Rank::ThreadField, parts.cred),
             vdso: AtomicU64::new(like.map_or(0, |like| like.vdso.load(Relaxed))),
@@ -216,7 +219,22 @@ impl Process {
 
     /// Changes the limits.
     pub fn change_limits<R>(&self, change: impl FnOnce(&mut Rlimits) -> R) -> R {
-        change(&mut self.limits.lock())
+        let cred = self.cred();
+        let mut limits = self.limits.lock();
+        let result = change(&mut limits);
+        self.memory_limits.set(limits.of_memory(&cred));
+        result
+    }
+
+    /// Has the memory manager go by what `cred` may.
+    pub fn change_memory_rights(&self, cred: &Cred) {
+        let limits = self.limits.lock();
+        self.memory_limits.set(limits.of_memory(cred));
+    }
+
+    /// What the memory manager is to grant.
+    pub fn memory_limits(&self) -> Limits {
+        self.memory_limits.get()
     }
 
     /// The credentials that others judge the process by.

@@ -1,6 +1,9 @@
 //! Resource limits (Linux: `include/asm-generic/resource.h`, `kernel/sys.c`).
 
 use linux_raw_sys::general as abi;
+use rux_mm::space::Limits;
+
+use super::{Caps, Cred};
 
 /// No limit.
 pub const INFINITY: u64 = u64::MAX;
@@ -65,6 +68,18 @@ impl Rlimits {
         limits.set(Resource::NICE, Rlimit { soft: 0, hard: 0 });
         limits.set(Resource::RTPRIO, Rlimit { soft: 0, hard: 0 });
         limits
+    }
+
+    /// Those that bind who acts as `cred` when it maps memory.
+    pub fn of_memory(&self, cred: &Cred) -> Limits {
+        Limits {
+            address_space: self.get(Resource::AS).soft,
+            data: self.get(Resource::DATA).soft,
+            stack: self.get(Resource::STACK).soft,
+            memlock: self.get(Resource::MEMLOCK).soft,
+            may_lock: cred.capable(Caps::IPC_LOCK),
+            may_map_low: cred.capable(Caps::SYS_RAWIO),
+        }
     }
 
     /// One limit.

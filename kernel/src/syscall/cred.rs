@@ -6,9 +6,7 @@ use rux_mm::slab::{KArc, KVec};
 
 use super::{Args, Handler};
 use crate::errno::{Errno, Result};
-use crate::exec::space_limits;
 use crate::process::{self, Caps, Cred, Thread, User, pid};
-use crate::task;
 use crate::uaccess;
 
 pub const HANDLERS: &[(u32, Handler)] = &[
@@ -57,9 +55,7 @@ pub(super) fn commit(thread: &Thread, mut new: Cred) -> Result<()> {
 /// Puts credentials in place as they are.
 pub(super) fn publish(thread: &Thread, new: Cred) -> Result<()> {
     let new = KArc::new(new, Gfp::KERNEL)?;
-    if let Some(space) = task::current_space() {
-        space.set_limits(space_limits(&thread.process().limits(), &new));
-    }
+    thread.process().change_memory_rights(&new);
     thread.set_cred(new);
     Ok(())
 }

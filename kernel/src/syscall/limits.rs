@@ -5,7 +5,6 @@ use linux_raw_sys::general as linux;
 use super::process::Rusage;
 use super::{Args, Handler};
 use crate::errno::{Errno, Result};
-use crate::exec::space_limits;
 use crate::fs::table::NR_OPEN;
 use crate::process::usage::{self, Usage};
 use crate::process::{self, Caps, Process, Resource, Rlimit, pid};
@@ -43,18 +42,14 @@ fn change(process: &Process, resource: Resource, new: Rlimit) -> Result<Rlimit> 
     }
     let cred = process::current()?.cred();
     let may_raise = cred.capable(Caps::SYS_RESOURCE);
-    let old = process.change_limits(|limits| {
+    process.change_limits(|limits| {
         let old = limits.get(resource);
         if new.hard > old.hard && !may_raise {
             return Err(Errno::EPERM);
         }
         limits.set(resource, new);
         Ok(old)
-    })?;
-    if let Some(space) = process.space() {
-        space.set_limits(space_limits(&process.limits(), &process.cred()));
-    }
-    Ok(old)
+    })
 }
 
 fn prlimit64(args: &Args) -> Result<usize> {

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use spin::Once;
+
 use crate::addr::VirtAddr;
 
 /// No limit (`RLIM_INFINITY`).
@@ -67,10 +69,9 @@ impl Default for Limits {
     }
 }
 
-/// The limits as an address space keeps them: `prlimit` and a change of credentials write them while
-/// others read.
+/// Limits that `prlimit` and a change of credentials write while others read.
 #[derive(Debug)]
-pub(crate) struct KeptLimits {
+pub struct KeptLimits {
     address_space: AtomicU64,
     data: AtomicU64,
     stack: AtomicU64,
@@ -80,7 +81,8 @@ pub(crate) struct KeptLimits {
 }
 
 impl KeptLimits {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// These, until they are changed.
+    pub fn new(limits: Limits) -> Self {
         Self {
             address_space: AtomicU64::new(limits.address_space),
             data: AtomicU64::new(limits.data),
@@ -91,7 +93,8 @@ impl KeptLimits {
         }
     }
 
-    pub(crate) fn get(&self) -> Limits {
+    /// As they are now.
+    pub fn get(&self) -> Limits {
         Limits {
             address_space: self.address_space.load(Relaxed),
             data: self.data.load(Relaxed),
@@ -102,7 +105,8 @@ impl KeptLimits {
         }
     }
 
-    pub(crate) fn set(&self, limits: Limits) {
+    /// Changes them.
+    pub fn set(&self, limits: Limits) {
         self.address_space.store(limits.address_space, Relaxed);
         self.data.store(limits.data, Relaxed);
         self.stack.store(limits.stack, Relaxed);
@@ -110,4 +114,20 @@ impl KeptLimits {
         self.may_lock.store(limits.may_lock, Relaxed);
         self.may_map_low.store(limits.may_map_low, Relaxed);
     }
+}
+
+/// The limits of the process that runs, `None` for a kernel thread.
+type Caller = fn() -> Option<Limits>;
+
+static CALLER: Once<Caller> = Once::new();
+
+/// Says whose limits count: those of the process that asks, which may share the address space with others that have
+/// their own (Linux: `rlimit`, of `current`). The first call counts.
+pub fn obey_caller(limits: Caller) {
+    CALLER.call_once(|| limits);
+}
+
+/// The limits of the process that runs.
+pub(super) fn of_caller() -> Option<Limits> {
+    CALLER.get().and_then(|limits| limits())
 }

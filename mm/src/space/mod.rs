@@ -31,7 +31,9 @@ mod validate;
 pub use account::{commit_limit, committed_pages};
 pub use error::MmError;
 pub use exec::{ExecFields, StackRights};
-pub use limits::{Limits, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
+pub use limits::{
+    KeptLimits, Limits, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, SpaceConfig, UNLIMITED, obey_caller,
+};
 pub use map::MapRequest;
 pub use query::{SpaceStat, VmaInfo, VmaName};
 
@@ -82,12 +84,12 @@ impl Space {
         self.task_size
     }
 
-    /// The soft limits that it obeys.
+    /// The soft limits that the running process obeys here; its own, where it has any.
     pub fn limits(&self) -> Limits {
-        self.limits.get()
+        limits::of_caller().unwrap_or_else(|| self.limits.get())
     }
 
-    /// Changes the soft limits: after `prlimit`, and when credentials change.
+    /// Changes the soft limits of who has none of its own.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.set(limits);
     }
