@@ -398,6 +398,21 @@ static void locks(void) {
     sleep_ms(50);
     struct flock middle = {F_UNLCK, SEEK_SET, 12, 5, 0};
     CHECK(fcntl(a, F_SETLK, &middle) == 0 && status_of(pid) == 0);
+    /* Two that wait for each other: the second is told. Without a circle it is a wait like any other. */
+    struct flock first = {F_WRLCK, SEEK_SET, 100, 1, 0}, second = {F_WRLCK, SEEK_SET, 200, 1, 0};
+    CHECK(fcntl(a, F_SETLK, &first) == 0);
+    pid = fork();
+    if (pid == 0) {
+        CHECK(fcntl(a, F_SETLK, &second) == 0 && fcntl(a, F_SETLKW, &first) == 0);
+        sleep_ms(50);
+        _exit(0);
+    }
+    sleep_ms(100);
+    alarm(10);
+    CHECK_ERRNO(fcntl(a, F_SETLKW, &second), EDEADLK);
+    first.l_type = F_UNLCK;
+    CHECK(fcntl(a, F_SETLK, &first) == 0 && fcntl(a, F_SETLKW, &second) == 0 && status_of(pid) == 0);
+    alarm(0);
     CHECK(close(a) == 0 && unlink("l") == 0);
 }
 

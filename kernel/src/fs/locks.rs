@@ -1,11 +1,15 @@
 //! Advisory locks on files: flock(2), and the record locks of fcntl(2) by process and by open file
 //! (Linux: `fs/locks.c`). The kinds do not see each other.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::KVec;
-use rux_mm::sync::{Rank, SpinLock};
+use rux_mm::sync::{Rank, SpinGuard, SpinLock};
 
 use crate::errno::{Errno, Result};
+use crate::process::Thread;
+use crate::task;
 use crate::wait::WaitQueue;
 
 /// Which system call's lock it is.
@@ -56,6 +60,56 @@ impl Lock {
     }
 }
 
+/// One who waits for a record lock (Linux: `blocked_hash`).
+struct Wait {
+    /// The thread.
+    tid: u32,
+    owner: usize,
+    /// Whose lock is in the way.
+    holder: usize,
+    /// The address of the inode's [`FileLocks`].
+    at: usize,
+}
+
+/// All of them; none whose lock has changed since.
+static WAITS: SpinLock<KVec<Wait>> = SpinLock::new(Rank::Kernel, KVec::new());
+
+/// How far a chain of those who wait for each other is followed (Linux: `MAX_DEADLK_ITERATIONS`).
+const LONGEST_CHAIN: usize = 10;
+
+/// The running thread is in [`WAITS`].
+struct Waiting(u32);
+
+impl Waiting {
+    /// `wait` is about to begin; the locks of its inode are locked.
+    ///
+    /// # Errors
+    /// `EDEADLK` when the holder waits for the owner already, perhaps through others; `ENOLCK` without memory.
+    fn start(wait: Wait) -> Result<Self> {
+        let mut waits = WAITS.lock();
+        let mut at = wait.holder;
+        for _ in 0..=LONGEST_CHAIN {
+            match waits.iter().find(|other| other.owner == at) {
+                Some(other) if other.holder == wait.owner => return Err(Errno::EDEADLK),
+                Some(other) => at = other.holder,
+                None => break,
+            }
+        }
+        let this = Self(wait.tid);
+        waits.push(wait, Gfp::NOWAIT).map_err(|_| Errno::ENOLCK)?;
+        Ok(this)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waits = WAITS.lock();
+        if let Some(at) = waits.iter().position(|wait| wait.tid == self.0) {
+            waits.swap_remove(at);
+        }
+    }
+}
+
 /// Whether a lock that is not to be had at once is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {
@@ -74,13 +128,19 @@ impl Default for FileLocks {
 /// The locks on one inode.
 pub struct FileLocks {
     held: SpinLock<KVec<Lock>>,
+    /// How often locks were given up or changed: who waits looks again.
+    changes: AtomicU64,
     freed: WaitQueue,
 }
 
 impl FileLocks {
     /// None.
     pub const fn new() -> Self {
-        Self { held: SpinLock::new(Rank::Names, KVec::new()), freed: WaitQueue::new() }
+        Self {
+            held: SpinLock::new(Rank::Names, KVec::new()),
+            changes: AtomicU64::new(0),
+            freed: WaitQueue::new(),
+        }
     }
 
     /// The first lock of others that `wanted` conflicts with (`F_GETLK`).
@@ -91,7 +151,7 @@ impl FileLocks {
     /// Takes `wanted`, in place of what its owner has of the range.
     ///
     /// # Errors
-    /// `EAGAIN`, `ERESTARTSYS`, `ENOLCK` without memory.
+    /// `EAGAIN`, `ERESTARTSYS`, `ENOLCK` without memory, `EDEADLK` where processes would wait for each other.
     pub fn take(&self, wanted: &Lock, patience: Patience) -> Result<()> {
         if wanted.family == Family::Flock {
             // A lock that changes its mode is given up first, even if the new one is not to be had.
@@ -103,27 +163,46 @@ impl FileLocks {
             let before = held.len();
             held.retain(|held| !same(held));
             let changed = held.len() != before;
-            drop(held);
             if changed {
-                self.freed.wake_all();
+                self.changed(held);
             }
         }
         loop {
             let mut held = self.held.lock();
-            if !held.iter().any(|held| held.conflicts(wanted)) {
+            let Some(holder) = held.iter().find(|held| held.conflicts(wanted)).map(|held| held.owner) else {
                 Self::cut(&mut held, wanted)?;
                 held.push(*wanted, Gfp::NOWAIT).map_err(|_| Errno::ENOLCK)?;
-                drop(held);
                 // A lock that became shared may let others in.
-                self.freed.wake_all();
+                self.changed(held);
                 return Ok(());
-            }
-            drop(held);
+            };
             if patience == Patience::Try {
                 return Err(Errno::EAGAIN);
             }
-            self.freed.wait_event(|| self.conflict(wanted).is_none()).map_err(|_| Errno::ERESTARTSYS)?;
+            // Locks of open files may be given up by any thread that has the file: nobody can tell who waits.
+            let _waiting = match wanted.family {
+                Family::Record if wanted.pid >= 0 => Some(Waiting::start(Wait {
+                    tid: task::current().user.as_ref().map_or(0, Thread::tid),
+                    owner: wanted.owner,
+                    holder,
+                    at: core::ptr::from_ref(self).addr(),
+                })?),
+                _ => None,
+            };
+            let seen = self.changes.load(Relaxed);
+            drop(held);
+            let changed = || self.changes.load(Relaxed) != seen;
+            self.freed.wait_event(changed).map_err(|_| Errno::ERESTARTSYS)?;
         }
+    }
+
+    /// Locks were given up or changed: who waits for one of this inode looks again, and waits for nobody until then.
+    fn changed(&self, held: SpinGuard<'_, KVec<Lock>>) {
+        self.changes.fetch_add(1, Relaxed);
+        let at = core::ptr::from_ref(self).addr();
+        WAITS.lock().retain(|wait| wait.at != at);
+        drop(held);
+        self.freed.wake_all();
     }
 
     /// Gives up what `range`'s owner has of the range.
@@ -131,8 +210,9 @@ impl FileLocks {
     /// # Errors
     /// `ENOLCK` when a lock falls into two and there is no memory for the second.
     pub fn release(&self, range: &Lock) -> Result<()> {
-        Self::cut(&mut self.held.lock(), range)?;
-        self.freed.wake_all();
+        let mut held = self.held.lock();
+        Self::cut(&mut held, range)?;
+        self.changed(held);
         Ok(())
     }
 
@@ -173,8 +253,7 @@ impl FileLocks {
             return;
         }
         held.retain(|lock| !gone(lock));
-        drop(held);
-        self.freed.wake_all();
+        self.changed(held);
     }
 
     /// A descriptor of the file was closed in the table at `owner`: its record locks go.
