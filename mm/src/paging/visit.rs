@@ -131,6 +131,8 @@ fn lock_upper_slow<'a, L: Upper>(table: Table<L>, slot: &Slot<L>, part: VirtRang
     }
 }
 
+/// Fences prot-none pages, too: `mprotect` fences once it is through, and truncation, which waits for no
+/// mmap_lock, may free the page before.
 struct Zapper<'a, 'g, Z> {
     gather: &'a mut Gather<'g>,
     zap: &'a mut Z,
@@ -153,7 +155,7 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
             Found::Entry(addr, entry, _guard) => {
                 if !self.zap.keeps(addr, entry) {
                     let entry = slot.take();
-                    if entry.is_valid() {
+                    if entry.is_present() {
                         self.gather.changed(addr, L::BYTES);
                     }
                     self.zap.taken(addr, entry, self.gather);
@@ -176,7 +178,7 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
                 let entry = slot.get();
                 if !entry.is_none() && !self.zap.keeps(at, entry) {
                     let entry = slot.take();
-                    if entry.is_valid() {
+                    if entry.is_present() {
                         if end == VirtAddr::ZERO {
                             first = at;
                         }

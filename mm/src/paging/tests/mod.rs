@@ -250,3 +250,37 @@ fn a_walk_shows_entries_and_holes_in_order() {
     let count = zap_all(&tables);
     assert_eq!((count.entries, count.huge), (4, 2));
 }
+
+/// Fences of single pages that this thread was asked for.
+fn fenced_pages() -> &'static core::sync::atomic::AtomicUsize {
+    std::thread_local! {
+        static FENCED: &'static core::sync::atomic::AtomicUsize = std::boxed::Box::leak(Default::default());
+    }
+    FENCED.with(|fenced| *fenced)
+}
+
+static COUNTING: rux_machine::host::Fences = rux_machine::host::Fences {
+    page: |_, _| {
+        fenced_pages().fetch_add(1, Relaxed);
+    },
+    asid: |_| {},
+    all: || {},
+    satp: |satp| satp,
+    relax: || {},
+};
+
+#[test]
+fn a_page_that_nobody_may_touch_any_more_is_fenced_before_it_goes() {
+    let machine = machine(Mode::Sv48, 1);
+    let tables = PageTables::new(Gfp::KERNEL).unwrap();
+    rux_machine::host::enter(rux_machine::host::Place { fences: Some(&COUNTING), ..machine.place() }, 0);
+    tables.switch_to(None);
+    // Who took the rights away may not have come to its fence yet, and truncation does not wait for it.
+    let entry = Entry::leaf(Pfn::new(0x80123), Prot::USER_RW).dirty().with_prot(Prot::NONE);
+    tables.lock_pte(page(1), Gfp::KERNEL).unwrap().set(entry);
+    let before = fenced_pages().load(Relaxed);
+    tables.zap_range(pages(1, 2), &mut Gather::new(&tables), &mut Count::default());
+    assert_eq!(fenced_pages().load(Relaxed), before + 1);
+    tables.leave();
+    zap_all(&tables);
+}
