@@ -1,4 +1,5 @@
-//! What is checked on the host: formatting, lints for every target, the crates' own tests, and the same under Miri.
+//! What is checked on the host: formatting, lints for every target, the crates' own tests, the
+//! lock-free parts under loom, and the tests again under Miri.
 
 use std::process::Command;
 
@@ -45,6 +46,9 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     lint_user.env("CARGO_TARGET_DIR", paths::user());
     steps.push(cargo("lint user", lint_user, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
     steps.push(cargo("host tests", build::cargo(), &["test", "--quiet", "--workspace", "--exclude", "rux"]));
+    let mut loom = build::cargo();
+    loom.env("RUSTFLAGS", "--cfg loom").arg("test").arg("--target-dir").arg(paths::target().join("loom"));
+    steps.push(cargo("loom", loom, &["--quiet", "--release", "-p", "rux-mm", "--test", "loom"]));
     steps.push(Step::new("miri", move || miri(long)));
     steps
 }
