@@ -97,8 +97,7 @@ pub fn fcntl(fd: i32, command: u32, arg: usize) -> Result<usize> {
                 return Err(Errno::EPERM);
             }
             let _contents = inode.rwsem.write();
-            let mapped = inode.ops().mapping().is_some_and(|mapping| mapping.is_mapped_writable());
-            seals.add(arg as u32, mapped)?;
+            seals.add(arg as u32, || inode.ops().mapping().is_none_or(|mapping| mapping.seal()))?;
             Ok(0)
         }
         _ => Err(Errno::EINVAL),

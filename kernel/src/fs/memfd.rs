@@ -48,18 +48,19 @@ impl Seals {
         self.0.load(Relaxed)
     }
 
-    /// Adds seals; those of writing must not be added while somebody could write through a mapping.
+    /// Adds seals. `seal_mappings` sees to it that nobody writes through a mapping from now on, or says `false`
+    /// if somebody could already.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`, `EBUSY`.
-    pub fn add(&self, seals: u32, mapped_writable: bool) -> Result<()> {
+    pub fn add(&self, seals: u32, seal_mappings: impl FnOnce() -> bool) -> Result<()> {
         if seals & !ALL != 0 {
             return Err(Errno::EINVAL);
         }
         if self.get() & F_SEAL_SEAL != 0 {
             return Err(Errno::EPERM);
         }
-        if seals & F_SEAL_WRITE != 0 && self.get() & F_SEAL_WRITE == 0 && mapped_writable {
+        if seals & F_SEAL_WRITE != 0 && self.get() & F_SEAL_WRITE == 0 && !seal_mappings() {
             return Err(Errno::EBUSY);
         }
         self.0.fetch_or(seals, Relaxed);
@@ -96,7 +97,7 @@ pub fn create(name: &[u8], sealable: bool, executable: bool, cred: &KArc<Cred>) 
     let mapping = Mapping::new_memory(0, None)?;
     let seals = if sealable { Seals::open() } else { Seals::none() };
     if sealable && !executable {
-        seals.add(F_SEAL_EXEC, false)?;
+        seals.add(F_SEAL_EXEC, || true)?;
     }
     let ops =
         rux_mm::kbox_dyn!(KBox::new(MemoryFile::new(mapping, seals, None), Gfp::KERNEL)? => dyn InodeOps);

@@ -148,9 +148,10 @@ impl Mapping {
         !self.maps.is_empty()
     }
 
-    /// Whether stores through a mapping reach the file, or may once its rights change.
-    pub fn is_mapped_writable(&self) -> bool {
-        self.maps.any_writes()
+    /// From now on no mapping may write to the file. Says `false`, and changes nothing, if stores through one
+    /// reach it already, or may once its rights change.
+    pub fn seal(&self) -> bool {
+        self.maps.seal()
     }
 
     /// The number of the first page at or above `index` that is in the cache (`SEEK_DATA`).

@@ -44,22 +44,49 @@ struct Links {
     links: KVec<Link>,
     /// Links that are still to come, and for which `links` has room.
     promised: usize,
+    /// Those of them that will write.
+    promised_writes: usize,
+    /// Nobody may write any more (`F_SEAL_WRITE`).
+    sealed: bool,
+}
+
+/// Why a mapping cannot be linked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoLink {
+    /// No memory.
+    OutOfMemory,
+    /// It would write, and was sealed.
+    Sealed,
+}
+
+impl From<AllocError> for NoLink {
+    fn from(_: AllocError) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl FileMaps {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Rank::IMmap, Links { links: KVec::new(), promised: 0 }))
+        Self(Mutex::new(
+            Rank::IMmap,
+            Links { links: KVec::new(), promised: 0, promised_writes: 0, sealed: false },
+        ))
     }
 
-    /// Room for one link, which nobody else uses up.
+    /// Room for one link, which nobody else uses up; a link that `writes` keeps the file from being sealed
+    /// from now on.
     ///
     /// # Errors
-    /// No memory.
-    pub(crate) fn promise(&self) -> Result<Promise<'_>, AllocError> {
+    /// See [`NoLink`].
+    pub(crate) fn promise(&self, writes: bool) -> Result<Promise<'_>, NoLink> {
         let mut guard = self.lock();
+        if writes && guard.0.sealed {
+            return Err(NoLink::Sealed);
+        }
         guard.reserve(1)?;
         guard.0.promised += 1;
-        Ok(Promise(self))
+        guard.0.promised_writes += usize::from(writes);
+        Ok(Promise { maps: self, writes })
     }
 
     pub(crate) fn lock(&self) -> FileMapsGuard<'_> {
@@ -82,9 +109,13 @@ impl FileMaps {
         }
     }
 
-    /// Whether stores through a mapping reach the file, or may (Linux: `i_mmap_writable`).
-    pub(crate) fn any_writes(&self) -> bool {
-        self.0.lock().links.iter().any(|link| link.writes)
+    /// From now on no mapping may write to the file, unless one does already or may: then nothing changes, and it
+    /// says `false` (Linux: `mapping_deny_writable`).
+    pub(crate) fn seal(&self) -> bool {
+        let mut links = self.0.lock();
+        let unwritten = links.promised_writes == 0 && !links.links.iter().any(|link| link.writes);
+        links.sealed |= unwritten;
+        unwritten
     }
 
     /// Whether the file is mapped anywhere.
@@ -147,19 +178,25 @@ impl FileMapsGuard<'_> {
 
 /// Room for a link, until it is used or given up.
 #[must_use]
-pub(crate) struct Promise<'a>(&'a FileMaps);
+pub(crate) struct Promise<'a> {
+    maps: &'a FileMaps,
+    writes: bool,
+}
 
 impl Promise<'_> {
     /// Adds the link.
     pub(crate) fn insert(self, link: Link) {
         // The room is given up with the promise, after the link has it.
-        self.0.lock().insert(link);
+        debug_assert_eq!(link.writes, self.writes);
+        self.maps.lock().insert(link);
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().promised -= 1;
+        let mut links = self.maps.0.lock();
+        links.promised -= 1;
+        links.promised_writes -= usize::from(self.writes);
     }
 }
 
@@ -184,7 +221,7 @@ mod tests {
     fn promised_room_stays_when_others_take_all_there_is() {
         let _machine = HostMachine::new(8 << 20, 1);
         let (maps, core) = (FileMaps::new(), core());
-        let promise = maps.promise().unwrap();
+        let promise = maps.promise(false).unwrap();
         let _injection = fail_after(0, Then::Fail);
         let mut others = 0;
         while maps.lock().reserve(1).is_ok() {
@@ -201,9 +238,26 @@ mod tests {
     fn a_promise_that_is_not_kept_gives_its_room_back() {
         let _machine = HostMachine::new(8 << 20, 1);
         let maps = FileMaps::new();
-        drop(maps.promise().unwrap());
+        drop(maps.promise(false).unwrap());
         assert_eq!(maps.lock().0.promised, 0);
         assert!(maps.is_empty());
+    }
+
+    #[test]
+    fn a_mapping_on_its_way_keeps_its_file_from_being_sealed() {
+        let _machine = HostMachine::new(8 << 20, 1);
+        let maps = FileMaps::new();
+        let reader = maps.promise(false).unwrap();
+        let writer = maps.promise(true).unwrap();
+        assert!(!maps.seal());
+        let core = core();
+        writer.insert(Link { writes: true, ..link(&core, 1) });
+        assert!(!maps.seal());
+        drop(maps.lock().remove(&core, VirtAddr::new(1 << PAGE_SHIFT)));
+        assert!(maps.seal());
+        assert!(matches!(maps.promise(true), Err(NoLink::Sealed)));
+        drop(reader);
+        assert!(maps.promise(false).is_ok());
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Layout {
     /// reaches over its borders.
     ///
     /// # Errors
-    /// No memory.
+    /// No memory; `Permission`: the file was sealed meanwhile.
     pub(crate) fn prepare<'a>(&mut self, what: &Attributes<'a>) -> Result<Prepared<'a>, MmError> {
         let merge = what.merge(&self.vmas);
         if merge != (Merge { left: false, right: false }) {
@@ -85,7 +85,11 @@ impl Layout {
         let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
-        let room = what.backing.mapping().map(|mapping| mapping.maps().promise()).transpose()?;
+        let room = what
+            .backing
+            .mapping()
+            .map(|mapping| mapping.maps().promise(what.flags.writes_file()))
+            .transpose()?;
         Ok(Prepared::Alone(vma, room))
     }
 

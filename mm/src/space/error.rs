@@ -4,6 +4,7 @@ use linux_raw_sys::errno;
 
 use crate::error::AllocError;
 use crate::filemap::FileError;
+use crate::rmap::NoLink;
 
 /// The ways in which `mmap` and its family fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -81,6 +82,15 @@ impl MmError {
 impl From<AllocError> for MmError {
     fn from(_: AllocError) -> Self {
         Self::NoMemory
+    }
+}
+
+impl From<NoLink> for MmError {
+    fn from(error: NoLink) -> Self {
+        match error {
+            NoLink::OutOfMemory => Self::NoMemory,
+            NoLink::Sealed => Self::Permission,
+        }
     }
 }
 

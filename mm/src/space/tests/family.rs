@@ -250,13 +250,17 @@ fn a_file_knows_who_may_write_to_it() {
     let space = new_space();
     let (mapping, file) = new_file(&[3; 2 * PAGE_SIZE], true);
     map_file(&space, &file, 0, 1, RW, abi::MAP_PRIVATE, 0).unwrap();
-    assert!(mapping.is_mapped() && !mapping.is_mapped_writable());
+    assert!(mapping.is_mapped());
     let addr = map_file(&space, &file, 0, 2, abi::PROT_READ, abi::MAP_SHARED, 0).unwrap();
-    assert!(mapping.is_mapped_writable(), "mprotect may give the right");
+    assert!(!mapping.seal(), "mprotect may give the right");
     space.munmap(addr, PAGE).unwrap();
-    assert!(mapping.is_mapped_writable());
+    assert!(!mapping.seal());
     space.munmap(addr, 2 * PAGE).unwrap();
-    assert!(!mapping.is_mapped_writable());
+    assert!(mapping.seal());
+    // Whoever looked at the file's seals before it was sealed comes too late.
+    assert_eq!(map_file(&space, &file, 0, 1, RW, abi::MAP_SHARED, 0), Err(MmError::Permission));
+    map_file(&space, &file, 0, 1, RW, abi::MAP_PRIVATE, 0).unwrap();
+    space.validate();
 }
 
 #[test]
