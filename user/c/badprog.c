@@ -178,6 +178,38 @@ static void fork_until_full(void) {
     fflush(stdout);
 }
 
+/* Memory that is in no address space: files without a name, and pipes. Who fills it is refused, or dies of it. */
+static void fill_files(void) {
+    for (int kind = 0; kind < 2; kind++) {
+        pid_t child = fork();
+        if (child == 0) {
+            static char block[1 << 16];
+            int file = memfd_create("fill", 0), p[2] = {-1, -1};
+            ssize_t written;
+            if (kind == 0)
+                while ((written = write(file, block, sizeof block)) > 0)
+                    ;
+            else
+                do {
+                    if (pipe2(p, O_NONBLOCK) != 0) {
+                        written = -1;
+                        break;
+                    }
+                    written = write(p[1], block, sizeof block);
+                } while (written > 0);
+            int error = errno;
+            sleep_ms(300);
+            _exit(written < 0 && (error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE) ? 0 : 1);
+        }
+        int status = status_of(child);
+        CHECK(status == 0 || status == 128 + SIGKILL);
+        child = fork();
+        if (child == 0)
+            _exit(7);
+        CHECK(status_of(child) == 7);
+    }
+}
+
 int main(void) {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     int score = open("/proc/self/oom_score_adj", O_WRONLY);
@@ -200,6 +232,7 @@ int main(void) {
         }
         kernel_addresses_everywhere();
         fork_until_full();
+        fill_files();
         sleep_ms(500);
         long after = meminfo("MemFree");
         printf("MemFree %ld KB before, %ld KB after\n", before, after);
