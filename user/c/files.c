@@ -136,6 +136,17 @@ static void positions(void) {
     CHECK(pread(fd, block, 10, 0) == 6 && !memcmp(block, "ab\0\0\0\0", 6));
     CHECK_ERRNO(ftruncate(fd, -1), EINVAL);
     CHECK(fallocate(fd, 0, 0, 4 * PAGE) == 0 && lseek(fd, 0, SEEK_END) == 4 * PAGE);
+    /* What is only allocated is a hole, until it is written to or mapped. */
+    struct stat st;
+    CHECK(fstat(fd, &st) == 0 && st.st_blocks == 4 * PAGE / 512);
+    CHECK(lseek(fd, 0, SEEK_HOLE) == PAGE);
+    CHECK_ERRNO(lseek(fd, PAGE, SEEK_DATA), ENXIO);
+    CHECK(pread(fd, block, PAGE, PAGE) == PAGE && block[0] == 0 && block[PAGE - 1] == 0);
+    CHECK(pwrite(fd, "x", 1, 2 * PAGE + 1) == 1 && lseek(fd, PAGE, SEEK_DATA) == 2 * PAGE);
+    CHECK(lseek(fd, 2 * PAGE, SEEK_HOLE) == 3 * PAGE && pread(fd, block, 3, 2 * PAGE) == 3 && !memcmp(block, "\0x\0", 3));
+    volatile char *mapped = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 3 * PAGE);
+    CHECK(mapped != MAP_FAILED && *mapped == 0 && lseek(fd, 3 * PAGE, SEEK_DATA) == 3 * PAGE);
+    CHECK(munmap((void *)mapped, PAGE) == 0);
     CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE) == 0 && pread(fd, block, 2, 0) == 2);
     CHECK(block[0] == 0);
     struct rlimit old, small = {10, RLIM_INFINITY};

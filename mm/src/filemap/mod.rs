@@ -154,9 +154,24 @@ impl Mapping {
         self.maps.seal()
     }
 
-    /// The number of the first page at or above `index` that is in the cache (`SEEK_DATA`).
-    pub fn next_page(&self, index: u64) -> Option<u64> {
+    /// The number of the first page at or above `index` that is in the cache.
+    pub(crate) fn next_page(&self, index: u64) -> Option<u64> {
         self.index.lock().next(index).map(|(index, _)| index)
+    }
+
+    /// The number of the first page at or above `index` that holds data (`SEEK_DATA`): what was only allocated is a
+    /// hole (Linux: `mapping_seek_hole_data`).
+    pub fn next_data(&self, index: u64) -> Option<u64> {
+        let mut from = index;
+        // A step at a time, as there may be many pages, and the lock spins.
+        loop {
+            let (at, data) =
+                self.index.lock().next(from).map(|(index, folio)| (index, folio.is_uptodate()))?;
+            if data {
+                return Some(at);
+            }
+            from = at.checked_add(1)?;
+        }
     }
 
     /// The folio of page `index`, if it is in the cache; perhaps not up to date, perhaps truncated
@@ -222,7 +237,7 @@ impl Mapping {
     fn find_or_add(&self, index: u64) -> Result<(FolioRef, bool), FileError> {
         match self.find(index) {
             Some(folio) => Ok((folio, false)),
-            None => self.add(index),
+            None => self.add(index, PageFlags::UPTODATE),
         }
     }
 
@@ -231,7 +246,11 @@ impl Mapping {
         if folio.is_uptodate() {
             return Ok(folio);
         }
-        let Some(store) = &self.store else { return Err(FileError::Io) };
+        let Some(store) = &self.store else {
+            // Only allocated so far: its zeroes are data from now on.
+            folio.set_flags(PageFlags::UPTODATE);
+            return Ok(folio);
+        };
         {
             // Two readers of one page: the second finds it read.
             let locked = folio.lock();
@@ -243,15 +262,16 @@ impl Mapping {
         Ok(folio)
     }
 
-    /// Puts a page in where there is none; another's, if somebody was quicker. Says whether it is new.
-    fn add(&self, index: u64) -> Result<(FolioRef, bool), FileError> {
+    /// Puts a page in where there is none; another's, if somebody was quicker. Says whether it is new. One of memory,
+    /// which is all zeroes, has `state`.
+    fn add(&self, index: u64, state: PageFlags) -> Result<(FolioRef, bool), FileError> {
         let memory = self.store.is_none();
         if let Some(quota) = &self.quota
             && !quota.take()
         {
             return Err(FileError::NoSpace);
         }
-        let made = self.add_charged(index, memory);
+        let made = self.add_charged(index, memory.then_some(state));
         if !matches!(made, Ok((_, true)))
             && let Some(quota) = &self.quota
         {
@@ -261,13 +281,13 @@ impl Mapping {
     }
 
     /// As [`Mapping::add`]; the quota is the caller's affair.
-    fn add_charged(&self, index: u64, memory: bool) -> Result<(FolioRef, bool), FileError> {
-        let gfp = if memory { Gfp::HIGHUSER_MOVABLE | Gfp::ZERO } else { Gfp::HIGHUSER_MOVABLE };
+    fn add_charged(&self, index: u64, memory: Option<PageFlags>) -> Result<(FolioRef, bool), FileError> {
+        let gfp = if memory.is_some() { Gfp::HIGHUSER_MOVABLE | Gfp::ZERO } else { Gfp::HIGHUSER_MOVABLE };
         let folio = alloc_folio(gfp, Order::ZERO)?;
         folio.set_mapping(MappingWord::File((&raw const *self).addr()));
         folio.set_index(index);
-        if memory {
-            folio.set_flags(PageFlags::SWAPBACKED | PageFlags::UPTODATE);
+        if let Some(state) = memory {
+            folio.set_flags(PageFlags::SWAPBACKED | state);
         }
         let mut cached = folio.clone();
         let mut spare = None;

@@ -13,6 +13,7 @@ use rux_machine::cold;
 use crate::addr::PAGE_SIZE;
 use crate::filemap::{FileError, Mapping};
 use crate::gfp::Gfp;
+use crate::page::PageFlags;
 use crate::rmap::Which;
 use crate::slab::KVec;
 
@@ -98,7 +99,10 @@ impl Mapping {
         if cold::fatal_signal() {
             return Err(FileError::Interrupted);
         }
-        let (folio, new) = self.find_or_add(index)?;
+        let (folio, new) = match self.find(index) {
+            Some(folio) => (folio, false),
+            None => self.add(index, PageFlags::empty())?,
+        };
         if new {
             match made.last_mut() {
                 Some(run) if run.end == index => run.end += 1,
@@ -110,7 +114,8 @@ impl Mapping {
                 }
             }
         }
-        self.read_in(folio, index).map(|_| ())
+        // A file's own bytes are read as somebody asks for them; memory's pages are holes until then.
+        if self.is_memory() { Ok(()) } else { self.read_in(folio, index).map(|_| ()) }
     }
 
     fn remove_from(&self, first: u64, end: u64, which: Which) {

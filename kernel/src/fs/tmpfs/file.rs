@@ -171,10 +171,10 @@ impl FileOps for OpenMemory {
         }
         let mut index = pos / page;
         if !hole {
-            let next = self.mapping.next_page(index).ok_or(Errno::ENXIO)? * page;
+            let next = self.mapping.next_data(index).ok_or(Errno::ENXIO)? * page;
             return if next >= size { Err(Errno::ENXIO) } else { Ok(next.max(pos)) };
         }
-        while index * page < size && self.mapping.next_page(index) == Some(index) {
+        while index * page < size && self.mapping.find_uptodate(index).is_some() {
             index += 1;
         }
         Ok((index * page).clamp(pos, size))
