@@ -357,6 +357,32 @@ static void coherence(void) {
     CHECK(fcntl(memory, F_GET_SEALS) == (F_SEAL_WRITE | F_SEAL_SHRINK) && close(memory) == 0);
 }
 
+static void seals(void) {
+    /* A private mapping does not write to the file; a shared one could. */
+    int memory = memfd_create("mapped", MFD_ALLOW_SEALING);
+    CHECK(ftruncate(memory, PAGE) == 0);
+    void *private = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory, 0);
+    void *shared = mmap(0, PAGE, PROT_READ, MAP_SHARED, memory, 0);
+    CHECK(private != MAP_FAILED && shared != MAP_FAILED);
+    CHECK_ERRNO(fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+    CHECK(munmap(shared, PAGE) == 0 && fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE) == 0 && munmap(private, PAGE) == 0);
+    shared = mmap(0, PAGE, PROT_READ, MAP_SHARED, memory, 0);
+    CHECK(shared != MAP_FAILED && mprotect(shared, PAGE, PROT_READ | PROT_WRITE) == -1 && errno == EACCES);
+    CHECK(munmap(shared, PAGE) == 0 && close(memory) == 0);
+    /* The seal of the execution bits (32): for ever executable is never written. */
+    memory = memfd_create("program", MFD_ALLOW_SEALING);
+    CHECK(write(memory, "x", 1) == 1 && fcntl(memory, F_ADD_SEALS, 32) == 0);
+    CHECK(fcntl(memory, F_GET_SEALS) == (32 | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
+    CHECK_ERRNO(write(memory, "y", 1), EPERM);
+    CHECK_ERRNO(fchmod(memory, 0644), EPERM);
+    CHECK(fchmod(memory, 0755) == 0 && close(memory) == 0);
+    char name[251] = {0};
+    memset(name, 'n', 250);
+    CHECK_ERRNO(memfd_create(name, 0), EINVAL);
+    name[249] = 0;
+    CHECK((memory = memfd_create(name, 0)) >= 0 && close(memory) == 0);
+}
+
 static void devices(void) {
     char block[64];
     int null = open("/dev/null", O_RDWR), zero = open("/dev/zero", O_RDWR), full = open("/dev/full", O_RDWR);
@@ -679,6 +705,7 @@ int main(void) {
     permissions();
     times();
     coherence();
+    seals();
     devices();
     for (int i = 0; i < 30; i++)
         fifos();

@@ -340,6 +340,11 @@ pub fn chmod(path: &Path, mode: u32, cred: &Cred) -> Result<()> {
     if !cred.in_group(inode.attributes().gid) && !cred.capable(Caps::FSETID) {
         mode &= !S_ISGID;
     }
+    // Seals and what they are about change under this lock.
+    let _contents = inode.ops().seals().map(|_| inode.rwsem.write());
+    if let Some(seals) = inode.ops().seals() {
+        seals.may_change_mode(inode.attributes().mode, mode)?;
+    }
     let now = Timestamp::now();
     inode.update(|a| (a.mode, a.ctime) = (mode, now));
     Ok(())

@@ -7,6 +7,7 @@ use rux_mm::slab::KArc;
 use super::current;
 use super::file::{File, SETFL, Seek};
 use super::locks::{Family, Lock, Mode, Patience};
+use super::memfd;
 use super::pipe::PipeEnd;
 use super::types::{FileKind, oflag::*};
 use super::user;
@@ -97,7 +98,9 @@ pub fn fcntl(fd: i32, command: u32, arg: usize) -> Result<usize> {
                 return Err(Errno::EPERM);
             }
             let _contents = inode.rwsem.write();
-            seals.add(arg as u32, || inode.ops().mapping().is_none_or(|mapping| mapping.seal()))?;
+            let executable = inode.attributes().mode & memfd::EXECUTE != 0;
+            let seal_mappings = || inode.ops().mapping().is_none_or(|mapping| mapping.seal());
+            seals.add(arg as u32, executable, seal_mappings)?;
             Ok(0)
         }
         _ => Err(Errno::EINVAL),

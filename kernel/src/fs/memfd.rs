@@ -28,6 +28,8 @@ pub const F_SEAL_FUTURE_WRITE: u32 = 16;
 /// No changes of the execution bits.
 pub const F_SEAL_EXEC: u32 = 32;
 const ALL: u32 = 63;
+/// The permissions that `F_SEAL_EXEC` is about.
+pub const EXECUTE: u32 = 0o111;
 
 /// The seals of one file.
 pub struct Seals(AtomicU32);
@@ -49,22 +51,34 @@ impl Seals {
     }
 
     /// Adds seals. `seal_mappings` sees to it that nobody writes through a mapping from now on, or says `false`
-    /// if somebody could already.
+    /// if somebody could already. What can be executed now and for ever cannot be written any more, either. The
+    /// inode's lock is held.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`, `EBUSY`.
-    pub fn add(&self, seals: u32, seal_mappings: impl FnOnce() -> bool) -> Result<()> {
+    pub fn add(&self, mut seals: u32, executable: bool, seal_mappings: impl FnOnce() -> bool) -> Result<()> {
         if seals & !ALL != 0 {
             return Err(Errno::EINVAL);
         }
         if self.get() & F_SEAL_SEAL != 0 {
             return Err(Errno::EPERM);
         }
+        if seals & F_SEAL_EXEC != 0 && executable {
+            seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+        }
         if seals & F_SEAL_WRITE != 0 && self.get() & F_SEAL_WRITE == 0 && !seal_mappings() {
             return Err(Errno::EBUSY);
         }
         self.0.fetch_or(seals, Relaxed);
         Ok(())
+    }
+
+    /// Whether the permissions may change from `old` to `new`.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn may_change_mode(&self, old: u32, new: u32) -> Result<()> {
+        if self.get() & F_SEAL_EXEC != 0 && (old ^ new) & EXECUTE != 0 { Err(Errno::EPERM) } else { Ok(()) }
     }
 
     /// Whether bytes may change.
@@ -97,7 +111,7 @@ pub fn create(name: &[u8], sealable: bool, executable: bool, cred: &KArc<Cred>) 
     let mapping = Mapping::new_memory(0, None)?;
     let seals = if sealable { Seals::open() } else { Seals::none() };
     if sealable && !executable {
-        seals.add(F_SEAL_EXEC, || true)?;
+        seals.add(F_SEAL_EXEC, false, || true)?;
     }
     let ops =
         rux_mm::kbox_dyn!(KBox::new(MemoryFile::new(mapping, seals, None), Gfp::KERNEL)? => dyn InodeOps);

@@ -594,7 +594,8 @@ fn memfd_create(args: &Args) -> Result<usize> {
     {
         return Err(Errno::EINVAL);
     }
-    let mut name = [0; crate::fs::types::NAME_MAX - PREFIX];
+    // The longest name, and the NUL at its end.
+    let mut name = [0; crate::fs::types::NAME_MAX - PREFIX + 1];
     let len = uaccess::strncpy_from_user(&mut name, VirtAddr::new(args.a[0] as u64))?;
     if len == name.len() {
         return Err(Errno::EINVAL);
