@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     pub cpu: String,
     pub icount: bool,
     pub cmdline: String,
+    /// Another device tree than QEMU's own.
+    pub tree: Option<PathBuf>,
 }
 
 /// Where the guest's terminal gets its input.
@@ -60,6 +62,9 @@ impl Machine {
         command.args(["-device", "virtio-serial-device", "-device", "virtconsole,chardev=log"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
         command.args(["-append", &self.cmdline]);
+        if let Some(tree) = &self.tree {
+            command.arg("-dtb").arg(tree);
+        }
         command
     }
 

@@ -157,6 +157,7 @@ pub(crate) fn machine(
         cpu: options.cpu.clone(),
         icount: options.icount,
         cmdline: cmdline(options),
+        tree: None,
     })
 }
 

@@ -124,11 +124,12 @@ _start:
     lla tp, {task}
     .option pop
     lla sp, {stack} + {stack_size}
-    li fp, 0
     mv a0, s0
     mv a1, s1
     mv a2, s3
     mv a3, s2
+    // The end of the frames; `fp` is s0.
+    li fp, 0
     call {boot}
 
     .balign 4

@@ -40,6 +40,7 @@ const fn guest(name: &'static str, command: &'static [&'static str]) -> Guest {
         mem: "512M",
         paging: None,
         cpus: true,
+        boot_hart: None,
         release: false,
         dialog: &[],
         input: "",
@@ -57,6 +58,14 @@ pub(super) const GUESTS: &[Guest] = &[
     seven("seven-lines-sv39", Some("sv39")),
     seven("seven-lines-sv48", Some("sv48")),
     seven("seven-lines-sv57", Some("sv57")),
+    // The firmware may start the kernel on any hart.
+    Guest {
+        smp: 4,
+        cpus: false,
+        boot_hart: Some(2),
+        expect: Expect::Exactly("2013"),
+        ..guest("boot-hart", &["sh", "-c", "grep hart /proc/cpuinfo | tr -dc 0-9"])
+    },
     Guest { status: 137, ..guest("killed", &["sh", "-c", "kill -9 $$"]) },
     Guest { status: 127, ..guest("no-such-program", &["/nowhere"]) },
     Guest { input: "one\ntwo", expect: Expect::Exactly("one\ntwo"), ..guest("stdin", &["cat"]) },

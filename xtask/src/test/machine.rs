@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Outcome, Step, guest};
+use super::{Outcome, Step, guest, tree};
 use crate::boot::{self, Ended, Source};
 use crate::cli::{Profile, RunOptions, TestOptions};
 use crate::filter::Piece;
@@ -50,6 +50,8 @@ pub(super) struct Guest {
     pub paging: Option<&'static str>,
     /// Once more with `SVADE`.
     pub cpus: bool,
+    /// The hart that the firmware is asked to boot on, instead of the first to come.
+    pub boot_hart: Option<u32>,
     /// With the release kernel: for figures.
     pub release: bool,
     /// On a terminal: what to wait for, and what to type then.
@@ -119,7 +121,12 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
     let settings =
         if on_terminal { vec![] } else { vec![("stdin", "pipe".into()), ("stdout", "pipe".into())] };
     let job = Job { settings, program: options.program.clone() };
-    let machine = run::machine(&options, &kernel, tree, &job, files)?;
+    let mut machine = run::machine(&options, &kernel, tree, &job, files)?;
+    if let Some(hart) = guest.boot_hart {
+        let file = files.with_extension("dtb");
+        tree::boot_on(&machine, hart, &file)?;
+        machine.tree = Some(file);
+    }
     let source = if on_terminal {
         Source::Dialog(guest.dialog.to_vec())
     } else {
@@ -132,15 +139,20 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
         output.extend_from_slice(&piece.program);
         Ok(())
     })?;
+    let boot_text = String::from_utf8_lossy(&boot_text);
+    if let Some(hart) = guest.boot_hart
+        && let Some(other) = boot_hart(&boot_text)
+        && other != hart
+    {
+        return Ok(Outcome::Skipped(format!("this firmware boots on hart {other} whatever the tree says")));
+    }
     let output = String::from_utf8_lossy(&output);
     let log = run::read_log(&machine.log);
-    let verdict = judge(guest, &ended, &output).and_then(|()| {
-        let boot_text = String::from_utf8_lossy(&boot_text);
-        judge_figures(guest, BootStat::find(&log).or_else(|| BootStat::find(&boot_text)))
-    });
+    let verdict = judge(guest, &ended, &output)
+        .and_then(|()| judge_figures(guest, BootStat::find(&log).or_else(|| BootStat::find(&boot_text))));
     if let Err(error) = verdict {
         if !ended.started {
-            show("boot messages", &String::from_utf8_lossy(&boot_text));
+            show("boot messages", &boot_text);
         }
         show("kernel log", &log);
         show("output", &output);
@@ -152,6 +164,12 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
     // What is left of a test that passed is of no use.
     let _ = std::fs::remove_file(&machine.initrd);
     Ok(Outcome::Passed)
+}
+
+/// The hart that OpenSBI says it boots on.
+fn boot_hart(boot_text: &str) -> Option<u32> {
+    let (_, rest) = boot_text.split_once("Boot HART ID")?;
+    rest.lines().next()?.trim_start_matches([' ', ':']).trim_end().parse().ok()
 }
 
 fn judge(guest: &Guest, ended: &Ended, output: &str) -> Result<()> {
