@@ -144,6 +144,8 @@ static void fork_until_full(void) {
         for (;;) {
             pid_t pid = fork();
             if (pid == 0) {
+                /* The bomb's end must end the pipe, whoever of them is killed. */
+                close(p[1]);
                 volatile char *memory = mmap(0, MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
                 if (memory == MAP_FAILED)
                     _exit(0);
