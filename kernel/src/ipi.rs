@@ -48,9 +48,9 @@ impl Mailbox {
     }
 }
 
-/// Makes hart `index` look whether it is to reschedule.
-pub(crate) fn send_reschedule(index: usize) {
-    sbi::send_ipi(HartMask::one(index));
+/// Makes `harts` look whether they are to reschedule.
+pub(crate) fn send_reschedule(harts: HartMask) {
+    sbi::send_ipi(harts);
 }
 
 /// The software interrupt. Interrupts are off.

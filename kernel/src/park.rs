@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use rux_mm::sync::{IrqSpinLock, Rank};
 
-use crate::sched;
+use crate::sched::{self, Kicks};
 use crate::task::{State, Task, current};
 use crate::time::{self, Timer};
 
@@ -135,6 +135,7 @@ pub(crate) fn park(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
 /// See [`rux_machine::cold::Cold::unpark`].
 pub(crate) fn unpark(word: &AtomicU32, count: u32) -> u32 {
     let address = ptr::from_ref(word).addr();
+    let mut kicks = Kicks::new();
     let mut bucket = Bucket::of(word).lock();
     let mut woken = 0;
     let mut at = bucket.first;
@@ -145,7 +146,7 @@ pub(crate) fn unpark(word: &AtomicU32, count: u32) -> u32 {
             if (*at).word == address {
                 bucket.remove(at);
                 (*at).woken.store(true, SeqCst);
-                sched::wake(&*(*at).task, &[State::Killable]);
+                sched::wake_into(&*(*at).task, &[State::Killable], &mut kicks);
                 woken += 1;
             }
             at = next;

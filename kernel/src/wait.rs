@@ -15,7 +15,7 @@ use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KBox, KVec};
 use rux_mm::sync::{IrqSpinLock, Rank};
 
-use crate::sched;
+use crate::sched::{self, Kicks};
 use crate::task::{State, Task, current};
 use crate::time::{self, Timer};
 
@@ -47,10 +47,11 @@ impl Wakeup {
     }
 
     /// Marks it and wakes the thread. The queue's lock keeps the waiter from leaving.
-    fn fire(&self) {
+    fn fire(&self, kicks: &mut Kicks) {
         self.woken.store(true, SeqCst);
         // SAFETY: the thread has not left the queue, so it is alive.
-        sched::wake(unsafe { &*self.task }, &[State::Interruptible, State::Killable, State::Uninterruptible]);
+        let task = unsafe { &*self.task };
+        sched::wake_into(task, &[State::Interruptible, State::Killable, State::Uninterruptible], kicks);
     }
 
     /// Sleeps until [`Wakeup::fire`], a signal that `state` lets through, or `deadline`.
@@ -254,6 +255,7 @@ impl WaitQueue {
     }
 
     fn wake(&self, mut count: usize) -> bool {
+        let mut kicks = Kicks::new();
         let mut list = self.list.lock();
         let mut any = false;
         let mut at = list.first;
@@ -266,7 +268,7 @@ impl WaitQueue {
                     count -= 1;
                     any = true;
                 }
-                (*(*at).wakeup).fire();
+                (*(*at).wakeup).fire(&mut kicks);
                 at = next;
             }
         }

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Acquire;
 
 use arrayvec::ArrayVec;
-use rux_machine::{AtomicHartMask, Hot, HotExt, Hw};
+use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw};
 
 use super::{allowed, need_resched, switch_away};
 use crate::task::{Task, leave_space};
@@ -34,7 +34,7 @@ pub(super) fn kick_idle(here: usize) {
     if hart::hart(here).queue.waiting() != 0
         && let Some(idle) = IDLE.load().without(here).iter().next()
     {
-        ipi::send_reschedule(idle);
+        ipi::send_reschedule(HartMask::one(idle));
     }
 }
 

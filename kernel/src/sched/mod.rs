@@ -7,6 +7,7 @@
 
 mod dead;
 mod idle;
+mod kick;
 mod load;
 mod queue;
 mod switch;
@@ -14,11 +15,12 @@ mod switch;
 use core::ptr;
 use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst};
 
-use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard};
+use rux_machine::{HartMask, Hot, Hw, IrqGuard};
 use rux_mm::error::AllocError;
 
 pub(crate) use dead::{announce, settle};
 pub(crate) use idle::run_idle;
+pub(crate) use kick::Kicks;
 pub use load::load;
 use queue::Queued;
 pub(crate) use queue::RunQueue;
@@ -27,7 +29,7 @@ pub(crate) use switch::{Context, kthread_start, user_start};
 use crate::hart::{self, Hart};
 use crate::task::{State, Task, current};
 use crate::wait::Interrupted;
-use crate::{fpu, ipi, time};
+use crate::{fpu, time};
 
 /// How long a thread runs before another that had less may, in nanoseconds.
 pub const SLICE: u64 = 4_000_000;
@@ -185,6 +187,11 @@ pub(crate) fn tick(user: bool) {
 
 /// Wakes `task` if its state is in `states`; says whether it was. Any context.
 pub(crate) fn wake(task: &Task, states: &[State]) -> bool {
+    wake_into(task, states, &mut Kicks::new())
+}
+
+/// As [`wake`], for who holds locks: the harts that are to notice are told when `kicks` goes, which is after the locks.
+pub(crate) fn wake_into(task: &Task, states: &[State], kicks: &mut Kicks) -> bool {
     // Pairs with the sleeper's store of its state before it looks at its condition.
     core::sync::atomic::fence(SeqCst);
     loop {
@@ -207,20 +214,20 @@ pub(crate) fn wake(task: &Task, states: &[State]) -> bool {
         let from_floor = queue.floor();
         if to == from {
             queued.place(task, from_floor);
-            enqueue(queued, task, from);
+            enqueue(queued, task, from, kicks);
         } else {
             task.info().set_hart(to);
             drop(queued);
             let queued = hart::hart(to).queue.lock();
             queued.place(task, from_floor);
-            enqueue(queued, task, to);
+            enqueue(queued, task, to, kicks);
         }
         return true;
     }
 }
 
 /// Queues `task` on `to`, whose lock is given, and sees to it that the hart notices.
-fn enqueue(mut queued: rux_mm::sync::IrqSpinGuard<'_, Queued>, task: &Task, to: usize) {
+fn enqueue(mut queued: rux_mm::sync::IrqSpinGuard<'_, Queued>, task: &Task, to: usize, kicks: &mut Kicks) {
     queued.push(task);
     let hart = hart::hart(to);
     // SAFETY: the lock keeps what runs there from leaving, and so from being freed.
@@ -231,15 +238,13 @@ fn enqueue(mut queued: rux_mm::sync::IrqSpinGuard<'_, Queued>, task: &Task, to: 
         || Queued::preempts(waking, running.sched.runtime_weighted.load(Relaxed))
     {
         running.info().need_resched.store(1, Relaxed);
-        if to != Hw::hart() {
-            drop(queued);
-            ipi::send_reschedule(to);
-        }
+        kicks.add(to);
     }
 }
 
 /// Lets a new thread run. The scheduler keeps the reference that it is given until the thread is dead.
 pub(crate) fn start(task: rux_mm::slab::KArc<Task>) {
+    let mut kicks = Kicks::new();
     let irqs = IrqGuard::new();
     let from = irqs.hart();
     let level = current().sched.runtime_weighted.load(Relaxed).max(hart::hart(from).queue.floor());
@@ -252,7 +257,7 @@ pub(crate) fn start(task: rux_mm::slab::KArc<Task>) {
     task.sched.queued.store(true, Relaxed);
     let queued = hart::hart(to).queue.lock();
     queued.place(task, level);
-    enqueue(queued, task, to);
+    enqueue(queued, task, to, &mut kicks);
 }
 
 /// Sleeps until `deadline` (see [`crate::time::now`]) or until a signal comes.

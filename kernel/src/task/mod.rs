@@ -389,7 +389,7 @@ impl Task {
             let _off = rux_machine::PreemptGuard::new();
             let hart = self.hart();
             if hart != crate::hart::this().index() {
-                crate::ipi::send_reschedule(hart);
+                crate::ipi::send_reschedule(HartMask::one(hart));
             }
         }
     }
