@@ -157,6 +157,76 @@ static void across_exec(void) {
     close(kept), close(closed), close(60), close(61);
 }
 
+/* A child that ends when the other end of `p` is closed, with that signal for its parent. */
+static pid_t clone_reader(const int p[2], unsigned long flags, int signal) {
+    struct clone_args args = {.flags = flags, .exit_signal = signal};
+    pid_t pid = syscall(SYS_clone3, &args, sizeof args);
+    if (pid == 0) {
+        char byte;
+        close(p[1]);
+        CHECK(read(p[0], &byte, 1) == 0);
+        _exit(0);
+    }
+    CHECK(pid > 0);
+    return pid;
+}
+
+/* The signal for the parent is for the program that asked: after exec it would kill one of more rights. */
+static void exit_signal_after_exec(void) {
+    pid_t parent = fork();
+    if (parent == 0) {
+        int p[2], status;
+        CHECK(pipe(p) == 0);
+        /* This one's grandchild asks by itself, as its sibling, for the same. */
+        pid_t child = clone_reader(p, 0, SIGUSR1);
+        struct clone_args args = {.exit_signal = SIGUSR2};
+        pid_t middle = syscall(SYS_clone3, &args, sizeof args);
+        if (middle == 0) {
+            clone_reader(p, CLONE_PARENT, 0);
+            for (;;)
+                pause();
+        }
+        /* Without exec it is what was asked for. */
+        signal(SIGUSR2, catch);
+        sleep_ms(30);
+        CHECK(kill(middle, SIGKILL) == 0);
+        while (waitpid(middle, &status, __WALL) != middle)
+            CHECK(errno == EINTR);
+        signal(SIGUSR2, SIG_DFL);
+        CHECK(dup2(p[1], 60) == 60);
+        close(p[0]), close(p[1]);
+        char number[16];
+        snprintf(number, sizeof number, "%d", child);
+        execl(self, self, "children-end", number, NULL);
+        _exit(127);
+    }
+    CHECK(status_of(parent) == 0);
+}
+
+static int children_end(pid_t child) {
+    sigset_t set;
+    siginfo_t info;
+    sigemptyset(&set), sigaddset(&set, SIGCHLD);
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    CHECK(close(60) == 0);
+    /* Still one that only __WCLONE finds. */
+    CHECK(waitid(P_PID, child, &info, WEXITED | __WCLONE) == 0 && info.si_code == CLD_EXITED);
+    CHECK(waitid(P_ALL, 0, &info, WEXITED | __WALL) == 0 && info.si_status == 0);
+    CHECK_ERRNO(waitid(P_ALL, 0, &info, WEXITED | __WALL), ECHILD);
+    struct timespec none = {0};
+    CHECK(sigtimedwait(&set, &info, &none) == SIGCHLD && info.si_code == CLD_EXITED);
+    /* One that the new program makes signals as it wants. */
+    int p[2];
+    CHECK(pipe(p) == 0);
+    sigaddset(&set, SIGUSR1);
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    child = clone_reader(p, 0, SIGUSR1);
+    close(p[0]), close(p[1]);
+    CHECK(sigwaitinfo(&set, &info) == SIGUSR1 && info.si_pid == child);
+    CHECK(waitpid(child, NULL, __WALL) == child);
+    return 0;
+}
+
 static int inspect(int argc, char **argv) {
     CHECK(argc == 3 && !strcmp(argv[2], "second argument") && !strcmp(getenv("KEY"), "value"));
     CHECK(fcntl(60, F_GETFD) == 0);
@@ -259,8 +329,11 @@ int main(int argc, char **argv) {
         return inspect(argc, argv);
     if (argc > 1 && !strcmp(argv[1], "script-arg"))
         return argc == 4 && !strcmp(argv[2], "./script") && !strcmp(argv[3], "one") ? 21 : 22;
+    if (argc > 2 && !strcmp(argv[1], "children-end"))
+        return children_end(atoi(argv[2]));
     waits();
     vforks();
+    exit_signal_after_exec();
     exec_errors();
     across_exec();
     groups();

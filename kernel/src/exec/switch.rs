@@ -115,7 +115,9 @@ fn become_program(
     task.set_comm(&program.comm);
     {
         let mut tasklist = Tasklist::lock();
-        process.tree.get_mut(&mut tasklist).exit_signal = Some(Signal::CHLD);
+        let tree = process.tree.get_mut(&mut tasklist);
+        tree.exit_signal = Some(Signal::CHLD);
+        tree.exec_id += 1;
     }
     fpu::reset_current();
     crate::boot::stat::program_starts();

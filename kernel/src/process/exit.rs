@@ -184,8 +184,8 @@ fn end(tasklist: &mut Tasklist, process: &KArc<Process>, status: i32) -> Option<
     let tree = process.tree.get_mut(tasklist);
     tree.exit_code = status;
     tree.exit_state = ExitState::Zombie;
-    let exit_signal = tree.exit_signal;
     let parent = parent?;
+    let exit_signal = process.tree.get(tasklist).signal_for(parent.tree.get(tasklist));
     let forget = tell_parent(process, &parent, status, exit_signal);
     parent.child_changed.wake_all();
     forget.then(|| reap(tasklist, process)).flatten()

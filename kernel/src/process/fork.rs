@@ -259,10 +259,13 @@ fn publish(
             let tree = process.tree.get(&tasklist);
             let (pgrp, session) = (tree.pgrp.clone(), tree.session.clone());
             let parent = if args.has(PARENT) { tree.parent.clone() } else { None };
-            let exit_signal = tree.exit_signal;
+            let (exit_signal, own_id, parent_id) = (tree.exit_signal, tree.exec_id, tree.parent_exec_id);
             let _pushed = child.group().threads.push_back(new.clone());
+            let relations = child.tree.get_mut(&mut tasklist);
+            relations.parent_exec_id = own_id;
             if args.has(PARENT) {
-                child.tree.get_mut(&mut tasklist).exit_signal = exit_signal;
+                relations.exit_signal = exit_signal;
+                relations.parent_exec_id = parent_id;
             }
             pid.named_mut(&mut tasklist).process = Some(child.clone());
             tree::join(&mut tasklist, &child, pgrp, session);

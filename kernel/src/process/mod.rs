@@ -135,6 +135,8 @@ impl Process {
                 pgrp: parts.pgrp,
                 exit_state: ExitState::Alive,
                 exit_signal: parts.exit_signal,
+                exec_id: 0,
+                parent_exec_id: 0,
                 exit_code: 0,
                 count: None,
             }),

@@ -37,6 +37,10 @@ pub struct Tree {
     pub exit_state: ExitState,
     /// What the parent gets at the end; `None` for nothing.
     pub exit_signal: Option<Signal>,
+    /// How often it has executed a program (Linux: `self_exec_id`).
+    pub exec_id: u64,
+    /// The parent's `exec_id` when it asked for `exit_signal` (Linux: `parent_exec_id`).
+    pub parent_exec_id: u64,
     /// How it ended, as `wait` reports it.
     pub exit_code: i32,
     /// The count of its last thread: a process that has not been reaped counts as one.
@@ -71,6 +75,15 @@ unsafe impl Linked<ChildTag> for Process {
 unsafe impl Linked<PgrpTag> for Process {
     fn link(&self) -> &Link<Self> {
         &self.links.pgrp
+    }
+}
+
+impl Tree {
+    /// What `parent` gets at the end. A program that it has become since did not ask for the signal, and may have
+    /// rights that whoever did has not: it gets `SIGCHLD` (Linux: `do_notify_parent`).
+    pub(super) fn signal_for(&self, parent: &Self) -> Option<Signal> {
+        let asked = self.parent_exec_id == parent.exec_id;
+        self.exit_signal.map(|signal| if asked { signal } else { Signal::CHLD })
     }
 }
 
