@@ -31,6 +31,8 @@ pub(crate) struct Mailbox {
     waiting: AtomicBool,
     /// Whether the hart is to stop for good.
     stop: AtomicBool,
+    /// Whether it has.
+    stopped: AtomicBool,
 }
 
 // SAFETY: `request` is written by its hart while nobody is to read it, and read by those in `pending`.
@@ -44,6 +46,7 @@ impl Mailbox {
             request: UnsafeCell::new((|_| {}, core::ptr::null_mut())),
             waiting: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         }
     }
 }
@@ -63,7 +66,7 @@ pub(crate) fn interrupt() {
 fn serve() {
     let mailbox = &hart::this().mailbox;
     if mailbox.stop.load(Acquire) {
-        halt();
+        stop_here();
     }
     for asker in mailbox.from.load().iter() {
         mailbox.from.clear(asker);
@@ -170,6 +173,32 @@ pub(crate) fn stop_others() {
         hart::hart(index).mailbox.stop.store(true, Release);
     }
     sbi::send_ipi(others);
+}
+
+/// As [`stop_others`], and waits until they have stopped, but no longer than `limit` nanoseconds; says whether
+/// all have. What they did before is seen then. Interrupts are off, and no lock is held.
+pub(crate) fn stop_others_within(limit: u64) -> bool {
+    debug_assert!(!Hw::irqs_on());
+    stop_others();
+    let end = time::now() + limit;
+    let others = hart::online().without(Hw::hart());
+    let stopped = || others.iter().all(|index| hart::hart(index).mailbox.stopped.load(Acquire));
+    while !stopped() {
+        if time::now() >= end {
+            return false;
+        }
+        // One that waits for this hart with interrupts off stops once it is answered.
+        serve();
+        Hw::relax();
+    }
+    true
+}
+
+/// Stops this hart, and says so.
+pub(crate) fn stop_here() -> ! {
+    Hw::irq_disable();
+    hart::this().mailbox.stopped.store(true, Release);
+    halt()
 }
 
 /// Does nothing any more.

@@ -11,6 +11,10 @@ use crate::{ipi, sbi};
 /// The status of a machine that ended by a panic of the kernel.
 pub const PANIC_STATUS: u8 = 101;
 
+/// How long the other harts are given to stop, in nanoseconds.
+#[cfg(debug_assertions)]
+const STOP_LIMIT: u64 = 100_000_000;
+
 const PASS: u32 = 0x5555;
 const FAIL: u32 = 0x3333;
 
@@ -30,10 +34,38 @@ pub(crate) fn init(platform: &Platform) {
     }
 }
 
-/// Turns the machine off; QEMU's exit status becomes `status` by way of the device `sifive,test1`.
+/// Turns the machine off; QEMU's exit status becomes `status` by way of the device `sifive,test1`. No lock is held.
+///
+/// # Panics
+/// In debug builds, when the memory manager's books are wrong.
 pub fn power_off(status: u8) -> ! {
     crate::boot::stat::report();
+    #[cfg(debug_assertions)]
+    check_memory();
     end(status)
+}
+
+/// Stops the other harts and looks at every page, slab and free list; a fault is a panic, so that the machine's
+/// status tells of it. The first hart that comes goes on.
+#[cfg(debug_assertions)]
+fn check_memory() {
+    static CHECKING: AtomicBool = AtomicBool::new(false);
+    if CHECKING.swap(true, Relaxed) {
+        ipi::stop_here();
+    }
+    let _irqs = rux_machine::IrqGuard::new();
+    let still = ipi::stop_others_within(STOP_LIMIT) && crate::sched::is_quiet();
+    let mut checked = rux_mm::page_alloc::validate();
+    if still {
+        rux_mm::slab::validate();
+        checked = checked.and_then(|()| rux_mm::page::validate());
+    } else {
+        // A thread that was stopped or pre-empted anywhere may have done half of what the checks want whole.
+        log::info!("power: threads still run, so that only the free lists are checked");
+    }
+    if let Err(corrupt) = checked {
+        panic!("the books of memory are wrong: {corrupt}");
+    }
 }
 
 /// As [`power_off`], after a panic: nothing is reported.

@@ -146,6 +146,11 @@ fn notify(task: &Task, thread: &Thread, status: i32) {
     }
     let status = group.exit.unwrap_or(status);
     drop(group);
+    if last && process.pid() == 1 {
+        drop(tasklist);
+        let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+        power::power_off(code as u8);
+    }
     let pid = thread.pid_ref();
     let named = pid.named_mut(&mut tasklist).task.take();
     pid.release(&tasklist);
@@ -166,15 +171,6 @@ fn notify(task: &Task, thread: &Thread, status: i32) {
 /// Makes a process without threads a zombie, or nothing at all if nobody wants to know. Returns what is to be
 /// dropped without the lock.
 fn end(tasklist: &mut Tasklist, process: &KArc<Process>, status: i32) -> Option<KArc<Process>> {
-    if process.pid() == 1 {
-        let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
-        if cfg!(debug_assertions)
-            && let Err(corrupt) = rux_mm::page_alloc::validate()
-        {
-            panic!("the page allocator's books are wrong: {corrupt:?}");
-        }
-        power::power_off(code as u8);
-    }
     hand_on_children(tasklist, process);
     let tree = process.tree.get(tasklist);
     let (pgrp, parent) = (tree.pgrp.clone(), tree.parent.clone());

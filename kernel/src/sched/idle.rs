@@ -57,6 +57,14 @@ pub(crate) fn run_idle() -> ! {
     }
 }
 
+/// Whether no thread runs or waits to, on any hart, but the one that asks. Steady while the other harts are stopped.
+#[cfg(debug_assertions)]
+pub(crate) fn is_quiet() -> bool {
+    let here = Hw::hart();
+    let mut harts = hart::online().iter().map(|index| (index, hart::hart(index)));
+    harts.all(|(index, hart)| hart.queue.waiting() == 0 && (index == here || hart.is_idle()))
+}
+
 /// Moves one thread from the hart where most wait to this one. Interrupts are off.
 fn steal() -> bool {
     let here = Hw::hart();

@@ -19,6 +19,8 @@ use rux_machine::{HartMask, Hot, Hw, IrqGuard};
 use rux_mm::error::AllocError;
 
 pub(crate) use dead::{announce, settle};
+#[cfg(debug_assertions)]
+pub(crate) use idle::is_quiet;
 pub(crate) use idle::run_idle;
 pub(crate) use kick::Kicks;
 pub use load::load;

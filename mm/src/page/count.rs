@@ -63,6 +63,16 @@ impl Count {
         self.0.load(Relaxed) as u32
     }
 
+    /// Whether there were more references than can be counted.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.refs() as u64 >= STUCK
+    }
+
+    /// Whether the upper half is a type, known or not.
+    pub(crate) fn is_typed(&self) -> bool {
+        (self.raw() >> MAP_SHIFT) as u32 & PageType::BIT != 0
+    }
+
     /// One reference more; the caller has one.
     #[inline(always)]
     pub fn get(&self) {

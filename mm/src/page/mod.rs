@@ -10,6 +10,7 @@ mod count;
 mod flags;
 mod folio;
 mod memmap;
+mod validate;
 
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -34,6 +35,7 @@ pub(crate) use memmap::{Memmap, section_map};
 pub use memmap::{
     PAGES_PER_SECTION, SECTION_SHIFT, SECTION_SIZE, page_of, pfn_to_online_page, pfn_to_page, virt_to_page,
 };
+pub use validate::validate;
 
 use crate::addr::{Order, Pfn};
 use crate::zone::{BlockKind, Home};

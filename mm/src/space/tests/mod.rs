@@ -70,6 +70,7 @@ impl Drop for Machine {
         ] {
             assert_eq!(crate::stat::read(item), 0, "{}", item.name());
         }
+        assert_eq!(crate::page::validate(), Ok(()));
     }
 }
 
