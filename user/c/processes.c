@@ -318,6 +318,49 @@ static void credentials(void) {
     CHECK(status_of(child) == 0);
 }
 
+/* Field 41 of /proc/PID/stat, whose second may have spaces. */
+static int policy_of(pid_t pid) {
+    char name[32], text[512] = {0};
+    snprintf(name, sizeof name, "/proc/%d/stat", pid);
+    int fd = open(name, O_RDONLY);
+    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0 && close(fd) == 0);
+    char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 41; field++)
+        at = strchr(at + 1, ' ');
+    CHECK(at);
+    return atoi(at + 1);
+}
+
+static void policies(void) {
+    struct sched_param zero = {0}, one = {1};
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(sched_getscheduler(0) == SCHED_OTHER && policy_of(getpid()) == SCHED_OTHER);
+        CHECK_ERRNO(sched_setscheduler(0, SCHED_BATCH, &one), EINVAL);
+        CHECK_ERRNO(sched_setscheduler(0, 77, &zero), EINVAL);
+        CHECK(sched_setscheduler(0, SCHED_BATCH, &zero) == 0 && sched_getscheduler(0) == SCHED_BATCH);
+        CHECK(sched_setparam(0, &zero) == 0 && sched_getscheduler(getpid()) == SCHED_BATCH);
+        CHECK(sched_setscheduler(0, SCHED_IDLE | SCHED_RESET_ON_FORK, &zero) == 0);
+        CHECK(sched_getscheduler(0) == (SCHED_IDLE | SCHED_RESET_ON_FORK) && policy_of(getpid()) == SCHED_IDLE);
+        CHECK(setpriority(PRIO_PROCESS, 0, -5) == 0);
+        pid_t own = fork();
+        if (own == 0) {
+            CHECK(sched_getscheduler(0) == SCHED_IDLE && getpriority(PRIO_PROCESS, 0) == 0);
+            CHECK(setuid(65534) == 0);
+            /* More than idle is more than an ordinary user may ask for. */
+            CHECK_ERRNO(sched_setscheduler(0, SCHED_OTHER, &zero), EPERM);
+            CHECK_ERRNO(sched_setscheduler(0, SCHED_BATCH, &zero), EPERM);
+            CHECK(sched_setscheduler(0, SCHED_IDLE | SCHED_RESET_ON_FORK, &zero) == 0);
+            CHECK_ERRNO(sched_setscheduler(0, SCHED_IDLE, &zero), EPERM);
+            _exit(0);
+        }
+        CHECK(status_of(own) == 0 && getpriority(PRIO_PROCESS, 0) == -5);
+        CHECK(sched_setscheduler(0, SCHED_OTHER, &zero) == 0 && sched_getscheduler(0) == SCHED_OTHER);
+        _exit(0);
+    }
+    CHECK(status_of(child) == 0);
+}
+
 int main(int argc, char **argv) {
     self = "/usr/libexec/rux/processes";
     if (argc > 1 && !strcmp(argv[1], "exit-9"))
@@ -338,6 +381,7 @@ int main(int argc, char **argv) {
     across_exec();
     groups();
     credentials();
+    policies();
     puts("processes: ok");
     return 0;
 }

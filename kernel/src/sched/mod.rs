@@ -29,7 +29,7 @@ pub(crate) use queue::RunQueue;
 pub(crate) use switch::{Context, kthread_start, user_start};
 
 use crate::hart::{self, Hart};
-use crate::task::{State, Task, current};
+use crate::task::{Policy, State, Task, current};
 use crate::wait::Interrupted;
 use crate::{fpu, time};
 
@@ -236,8 +236,10 @@ fn enqueue(mut queued: rux_mm::sync::IrqSpinGuard<'_, Queued>, task: &Task, to: 
     let running = unsafe { hart.running.load(Relaxed).as_ref() };
     let waking = task.sched.runtime_weighted.load(Relaxed);
     let Some(running) = running else { return };
+    let may_preempt = task.policy() == Policy::Normal;
     if running.sched.is_idle.load(Relaxed)
-        || Queued::preempts(waking, running.sched.runtime_weighted.load(Relaxed))
+        || may_preempt && running.policy() == Policy::Idle
+        || may_preempt && Queued::preempts(waking, running.sched.runtime_weighted.load(Relaxed))
     {
         running.info().need_resched.store(1, Relaxed);
         kicks.add(to);

@@ -12,6 +12,7 @@ pub mod fs;
 pub mod limits;
 pub mod misc;
 pub mod mm;
+pub mod policy;
 pub mod poll;
 pub mod process;
 pub mod sched;
@@ -101,6 +102,7 @@ const fn table() -> [Call; NUMBERS] {
         mm::HANDLERS,
         poll::HANDLERS,
         process::HANDLERS,
+        policy::HANDLERS,
         sched::HANDLERS,
         signal::HANDLERS,
         time::HANDLERS,

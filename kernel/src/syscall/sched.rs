@@ -20,13 +20,6 @@ pub const HANDLERS: &[(u32, Handler)] = &[
     (linux::__NR_sched_yield, sched_yield),
     (linux::__NR_sched_getaffinity, sched_getaffinity),
     (linux::__NR_sched_setaffinity, sched_setaffinity),
-    (linux::__NR_sched_getparam, sched_getparam),
-    (linux::__NR_sched_setparam, sched_setparam),
-    (linux::__NR_sched_getscheduler, sched_getscheduler),
-    (linux::__NR_sched_setscheduler, sched_setscheduler),
-    (linux::__NR_sched_get_priority_max, sched_get_priority_max),
-    (linux::__NR_sched_get_priority_min, sched_get_priority_min),
-    (linux::__NR_sched_rr_get_interval, sched_rr_get_interval),
     (linux::__NR_getpriority, getpriority),
     (linux::__NR_setpriority, setpriority),
     (linux::__NR_getcpu, getcpu),
@@ -128,7 +121,7 @@ fn sched_yield(_: &Args) -> Result<usize> {
 }
 
 /// Does `act` with the thread that `tid` names; 0 is the caller.
-fn with_task<R>(tid: i32, act: impl FnOnce(&Task) -> Result<R>) -> Result<R> {
+pub(super) fn with_task<R>(tid: i32, act: impl FnOnce(&Task) -> Result<R>) -> Result<R> {
     match u32::try_from(tid) {
         Ok(0) => act(task::current()),
         Ok(tid) => act(&*pid::find_task(tid).ok_or(Errno::ESRCH)?),
@@ -137,7 +130,7 @@ fn with_task<R>(tid: i32, act: impl FnOnce(&Task) -> Result<R>) -> Result<R> {
 }
 
 /// Whether the caller may change how `task` is scheduled.
-fn check_owner(task: &Task) -> Result<()> {
+pub(super) fn check_owner(task: &Task) -> Result<()> {
     let cred = process::current()?.cred();
     let theirs = task.user.as_ref().map(process::Thread::cred).ok_or(Errno::EPERM)?;
     if cred.euid == theirs.uid || cred.euid == theirs.euid { Ok(()) } else { cred.require(Caps::SYS_NICE) }
@@ -168,74 +161,6 @@ fn sched_setaffinity(args: &Args) -> Result<usize> {
     })?;
     // It takes effect as the thread is queued anew.
     sched::yield_now();
-    Ok(0)
-}
-
-/// The policies that there are: all of them share time; those that promise more need what Rux does not have.
-fn check_policy(policy: u32, priority: i32) -> Result<()> {
-    match policy & !linux::SCHED_RESET_ON_FORK {
-        linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE if priority == 0 => Ok(()),
-        linux::SCHED_FIFO | linux::SCHED_RR if (1..=99).contains(&priority) => Err(Errno::EPERM),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn sched_getparam(args: &Args) -> Result<usize> {
-    if args.a[1] == 0 {
-        return Err(Errno::EINVAL);
-    }
-    with_task(args.int(0), |_| Ok(()))?;
-    uaccess::write_user(args.addr(1), 0i32)?;
-    Ok(0)
-}
-
-fn sched_setparam(args: &Args) -> Result<usize> {
-    if args.a[1] == 0 {
-        return Err(Errno::EINVAL);
-    }
-    let priority: i32 = uaccess::read_user(args.addr(1))?;
-    with_task(args.int(0), |task| {
-        check_policy(linux::SCHED_NORMAL, priority)?;
-        check_owner(task)
-    })?;
-    Ok(0)
-}
-
-fn sched_getscheduler(args: &Args) -> Result<usize> {
-    with_task(args.int(0), |_| Ok(linux::SCHED_NORMAL as usize))
-}
-
-fn sched_setscheduler(args: &Args) -> Result<usize> {
-    if args.a[2] == 0 || args.int(1) < 0 {
-        return Err(Errno::EINVAL);
-    }
-    let priority: i32 = uaccess::read_user(args.addr(2))?;
-    with_task(args.int(0), |task| {
-        check_policy(args.uint(1), priority)?;
-        check_owner(task)
-    })?;
-    Ok(0)
-}
-
-fn sched_get_priority_max(args: &Args) -> Result<usize> {
-    match args.uint(0) {
-        linux::SCHED_FIFO | linux::SCHED_RR => Ok(99),
-        linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE | linux::SCHED_DEADLINE => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn sched_get_priority_min(args: &Args) -> Result<usize> {
-    match args.uint(0) {
-        linux::SCHED_FIFO | linux::SCHED_RR => Ok(1),
-        linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE | linux::SCHED_DEADLINE => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn sched_rr_get_interval(args: &Args) -> Result<usize> {
-    with_task(args.int(0), |_| Ok(()))?;
-    uaccess::write_user(args.addr(1), Timespec::of(sched::SLICE))?;
     Ok(0)
 }
 

@@ -3,9 +3,11 @@
 //! Here is what the scheduler and the traps need. What a program's thread has beyond that (its process,
 //! its signals) is [`Thread`], which belongs to `process`.
 
+mod policy;
 mod space;
 mod times;
 
+pub use policy::Policy;
 pub(crate) use space::{ActiveSpace, leave_space};
 pub use space::{current_space, replace_current_space};
 
@@ -115,6 +117,7 @@ pub(crate) struct SchedEntity {
     pub(crate) announced: AtomicBool,
     weight: AtomicU32,
     nice: AtomicI32,
+    policy: AtomicU32,
     affinity: AtomicU64,
     user_ns: AtomicU64,
     system_ns: AtomicU64,
@@ -167,6 +170,7 @@ impl Task {
                 announced: AtomicBool::new(false),
                 weight: AtomicU32::new(times::WEIGHT_OF_NICE_0),
                 nice: AtomicI32::new(0),
+                policy: AtomicU32::new(0),
                 affinity: AtomicU64::new(u64::MAX),
                 user_ns: AtomicU64::new(0),
                 system_ns: AtomicU64::new(0),
@@ -248,7 +252,7 @@ impl Task {
         for (to, from) in task.comm.iter().zip(&parent.comm) {
             to.store(from.load(Relaxed), Relaxed);
         }
-        task.set_nice(parent.nice());
+        task.inherit_policy(parent);
         task.set_affinity(parent.affinity());
         task.space.set_first(space);
         let at = task.info.kernel_sp.load(Relaxed);

@@ -2,10 +2,13 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::Task;
+use super::{Policy, Task};
 
 /// The weight of nice value 0.
 pub(super) const WEIGHT_OF_NICE_0: u32 = 1024;
+
+/// The weight of [`Policy::Idle`].
+const WEIGHT_OF_IDLE: u32 = 3;
 
 /// Each step of the nice value is a quarter more or less: 1024 at 0, from -20 to 19.
 const WEIGHTS: [u32; 40] = [
@@ -52,6 +55,15 @@ impl Task {
     pub fn set_nice(&self, nice: i32) {
         let nice = nice.clamp(-20, 19);
         self.sched.nice.store(nice, Relaxed);
-        self.sched.weight.store(WEIGHTS[(nice + 20) as usize], Relaxed);
+        self.weigh();
+    }
+
+    /// Sets the weight that its policy and nice value make (Linux: `set_load_weight`).
+    pub(super) fn weigh(&self) {
+        let weight = match self.policy() {
+            Policy::Idle => WEIGHT_OF_IDLE,
+            Policy::Normal | Policy::Batch => WEIGHTS[(self.nice() + 20).clamp(0, 39) as usize],
+        };
+        self.sched.weight.store(weight, Relaxed);
     }
 }

@@ -240,7 +240,9 @@ pub(super) fn stat(target: &Target, text: &mut Text) -> Result<()> {
     let visible = target.may_look().is_ok();
     let fields = space(target).filter(|_| visible).map(|space| space.exec_fields()).unwrap_or_default();
     let signals = signals(target);
-    let (nice, hart) = target.with_thread(|task, _| Ok((task.nice(), task.hart()))).unwrap_or((0, 0));
+    let (nice, hart, policy) = target
+        .with_thread(|task, _| Ok((task.nice(), task.hart(), task.policy() as u32)))
+        .unwrap_or((0, 0, 0));
     let ticks = usage::clock_ticks;
     show!(text, "{} (", target.tid);
     text.push(&name[..len]);
@@ -278,7 +280,7 @@ pub(super) fn stat(target: &Target, text: &mut Text) -> Result<()> {
         low(signals.caught)
     );
     let waits = u8::from(state(target).0 != 'R');
-    show!(text, "{waits} 0 0 {} {hart} 0 0 0 0 0 ", exit_signal(target));
+    show!(text, "{waits} 0 0 {} {hart} 0 {policy} 0 0 0 ", exit_signal(target));
     if visible && let Some(memory) = memory {
         let (data_start, data_end) = (fields.start_data.get(), fields.end_data.get());
         show!(text, "{data_start} {data_end} {} ", memory.start_brk.get());
