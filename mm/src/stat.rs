@@ -39,10 +39,6 @@ items! {
     InactiveFile = "nr_inactive_file",
     /// File pages on the active LRU list.
     ActiveFile = "nr_active_file",
-    /// Pages that cannot be reclaimed.
-    Unevictable = "nr_unevictable",
-    /// Pages locked by `mlock`.
-    Mlock = "nr_mlock",
     /// Slab pages that a shrinker can free.
     SlabReclaimable = "nr_slab_reclaimable",
     /// Slab pages that stay until their objects are freed.
