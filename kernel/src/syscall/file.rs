@@ -1,21 +1,17 @@
-//! System calls on descriptors: open, close, read, write, positions, flags, locks, pipes.
+//! System calls on descriptors: open, close, duplicate, flags, locks, directories; pipes and memfds.
 
 use linux_raw_sys::general as nr;
 use rux_mm::addr::VirtAddr;
-use rux_mm::gfp::Gfp;
-use rux_mm::slab::{KArc, KVec};
+use rux_mm::slab::KArc;
 
 use super::{Args, Handler};
 use crate::errno::{Errno, Result};
-use crate::fs::file::Seek;
-use crate::fs::inode::Fallocate;
-use crate::fs::iobuf::{IoBuf, MAX_RW_COUNT};
 use crate::fs::locks::{Family, Lock, Mode, Patience};
 use crate::fs::namei::Lookup;
 use crate::fs::open::How;
-use crate::fs::types::{FileKind, MAX_FILE_SIZE, oflag::*};
+use crate::fs::types::oflag::*;
 use crate::fs::user::{self, UserPath};
-use crate::fs::{File, change, current, fcntl, memfd, open, pipe};
+use crate::fs::{File, current, fcntl, memfd, open, pipe};
 use crate::uaccess;
 
 /// The calls of this room.
@@ -24,35 +20,12 @@ pub const HANDLERS: &[(u32, Handler)] = &[
     (nr::__NR_openat2, openat2),
     (nr::__NR_close, close),
     (nr::__NR_close_range, close_range),
-    (nr::__NR_read, read),
-    (nr::__NR_write, write),
-    (nr::__NR_readv, readv),
-    (nr::__NR_writev, writev),
-    (nr::__NR_pread64, pread64),
-    (nr::__NR_pwrite64, pwrite64),
-    (nr::__NR_preadv, preadv),
-    (nr::__NR_pwritev, pwritev),
-    (nr::__NR_preadv2, preadv2),
-    (nr::__NR_pwritev2, pwritev2),
-    (nr::__NR_lseek, lseek),
     (nr::__NR_dup, dup),
     (nr::__NR_dup3, dup3),
     (nr::__NR_fcntl, fcntl),
     (nr::__NR_ioctl, ioctl),
     (nr::__NR_flock, flock),
     (nr::__NR_pipe2, pipe2),
-    (nr::__NR_sendfile, sendfile),
-    (nr::__NR_copy_file_range, copy_file_range),
-    (nr::__NR_fsync, fsync),
-    (nr::__NR_fdatasync, fsync),
-    (nr::__NR_sync, sync),
-    (nr::__NR_syncfs, syncfs),
-    (nr::__NR_sync_file_range, sync_file_range),
-    (nr::__NR_ftruncate, ftruncate),
-    (nr::__NR_truncate, truncate),
-    (nr::__NR_fallocate, fallocate),
-    (nr::__NR_fadvise64, fadvise64),
-    (nr::__NR_readahead, readahead),
     (nr::__NR_getdents64, getdents64),
     (nr::__NR_memfd_create, memfd_create),
 ];
@@ -132,115 +105,8 @@ fn close_range(args: &Args) -> Result<usize> {
     Ok(0)
 }
 
-fn file(args: &Args) -> Result<KArc<File>> {
+pub(super) fn file(args: &Args) -> Result<KArc<File>> {
     current::files()?.get(args.int(0))
-}
-
-fn read(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_read() {
-        return Err(Errno::EBADF);
-    }
-    file.read(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
-}
-
-fn write(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_write() {
-        return Err(Errno::EBADF);
-    }
-    file.write(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
-}
-
-fn readv(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_read() {
-        return Err(Errno::EBADF);
-    }
-    file.read(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
-}
-
-fn writev(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_write() {
-        return Err(Errno::EBADF);
-    }
-    file.write(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
-}
-
-fn position(args: &Args) -> Result<u64> {
-    u64::try_from(args.long(3)).map_err(|_| Errno::EINVAL)
-}
-
-fn pread64(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(false)?;
-    file.read_at(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()), pos)
-}
-
-fn pwrite64(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(true)?;
-    file.write_at(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()), pos)
-}
-
-fn preadv(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(false)?;
-    file.read_at(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()), pos)
-}
-
-fn pwritev(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(true)?;
-    file.write_at(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()), pos)
-}
-
-/// The flags of preadv2 and pwritev2 that mean nothing for files in memory (`RWF_HIPRI`, `RWF_DSYNC`,
-/// `RWF_SYNC`); others are refused.
-fn check_rwf(flags: u32) -> Result<()> {
-    if flags & !7 != 0 { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
-}
-
-fn preadv2(args: &Args) -> Result<usize> {
-    check_rwf(args.uint(5))?;
-    if args.long(3) == -1 { readv(args) } else { preadv(args) }
-}
-
-fn pwritev2(args: &Args) -> Result<usize> {
-    check_rwf(args.uint(5))?;
-    if args.long(3) == -1 { writev(args) } else { pwritev(args) }
-}
-
-fn lseek(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    let (offset, whence) = (args.long(1), args.uint(2));
-    if whence > 4 {
-        return Err(Errno::EINVAL);
-    }
-    match file.ops().seek() {
-        Seek::Stream => return Err(Errno::ESPIPE),
-        Seek::Nowhere => return Ok(0),
-        Seek::Position => {}
-    }
-    let mut pos = file.pos.lock();
-    let base = match whence {
-        0 => 0,
-        1 => *pos,
-        2 => file.ops().end(&file),
-        _ => {
-            let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            *pos = file.ops().seek_data(from, whence == 4)?;
-            return Ok(*pos as usize);
-        }
-    };
-    let new = base.checked_add_signed(offset).filter(|new| *new <= MAX_FILE_SIZE).ok_or(Errno::EINVAL)?;
-    *pos = new;
-    Ok(new as usize)
 }
 
 fn dup(args: &Args) -> Result<usize> {
@@ -316,232 +182,6 @@ fn pipe2(args: &Args) -> Result<usize> {
     read_fd.install(reader);
     write_fd.install(writer);
     Ok(0)
-}
-
-/// Copies `count` bytes from one file to another, by way of a page of the kernel's.
-fn copy(
-    from: &File,
-    from_pos: &mut Option<u64>,
-    to: &File,
-    to_pos: &mut Option<u64>,
-    count: usize,
-) -> Result<usize> {
-    let mut page = KVec::new();
-    page.resize(count.min(4 * rux_mm::addr::PAGE_SIZE), 0u8, Gfp::KERNEL)?;
-    let mut done = 0;
-    while done < count {
-        let want = (count - done).min(page.len());
-        let mut buf = IoBuf::kernel_read(&mut page[..want]);
-        let got = match *from_pos {
-            Some(pos) => from.read_at(&mut buf, pos),
-            None => from.read(&mut buf),
-        };
-        let got = match got {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(_) if done > 0 => break,
-            Err(e) => return Err(e),
-        };
-        let mut buf = IoBuf::kernel_write(&page[..got]);
-        let put = match *to_pos {
-            Some(pos) => to.write_at(&mut buf, pos),
-            None => to.write(&mut buf),
-        };
-        let (moved, error) = match put {
-            Ok(moved) => (moved, None),
-            Err(e) => (0, Some(e)),
-        };
-        for pos in [&mut *from_pos, &mut *to_pos].into_iter().flatten() {
-            *pos += moved as u64;
-        }
-        if from_pos.is_none() && moved < got && from.ops().seek() == Seek::Position {
-            // Somebody else may have moved it meanwhile.
-            let mut pos = from.pos.lock();
-            *pos = pos.saturating_sub((got - moved) as u64);
-        }
-        done += moved;
-        match error {
-            Some(e) if done == 0 => return Err(e),
-            _ if moved < got => break,
-            _ => {}
-        }
-        if current::signal_pending() {
-            break;
-        }
-    }
-    Ok(done)
-}
-
-fn sendfile(args: &Args) -> Result<usize> {
-    let files = current::files()?;
-    let mut pos = match args.a[2] {
-        0 => None,
-        at => Some(u64::try_from(user::get::<i64>(at)?).map_err(|_| Errno::EINVAL)?),
-    };
-    let from = files.get(args.int(1))?;
-    if !from.can_read() {
-        return Err(Errno::EBADF);
-    }
-    if pos.is_some() && from.ops().seek() == Seek::Stream {
-        return Err(Errno::ESPIPE);
-    }
-    let to = files.get(args.int(0))?;
-    if !to.can_write() {
-        return Err(Errno::EBADF);
-    }
-    // What cannot be read again would be lost where the other side takes less.
-    if to.flags() & O_APPEND != 0 || from.ops().seek() == Seek::Stream {
-        return Err(Errno::EINVAL);
-    }
-    let done = copy(&from, &mut pos, &to, &mut None, args.a[3].min(MAX_RW_COUNT))?;
-    if let Some(pos) = pos {
-        user::put(args.a[2], pos)?;
-    }
-    Ok(done)
-}
-
-fn copy_file_range(args: &Args) -> Result<usize> {
-    if args.uint(5) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let files = current::files()?;
-    let (from, to) = (files.get(args.int(0))?, files.get(args.int(2))?);
-    for (file, right) in [(&from, from.can_read()), (&to, to.can_write() && to.flags() & O_APPEND == 0)] {
-        match file.inode().kind {
-            FileKind::Directory => return Err(Errno::EISDIR),
-            FileKind::Regular if right => {}
-            FileKind::Regular => return Err(Errno::EBADF),
-            _ => return Err(Errno::EINVAL),
-        }
-    }
-    let offset = |at: usize| -> Result<Option<u64>> {
-        if at == 0 {
-            return Ok(None);
-        }
-        Ok(Some(u64::try_from(user::get::<i64>(at)?).map_err(|_| Errno::EINVAL)?))
-    };
-    let (mut from_pos, mut to_pos) = (offset(args.a[1])?, offset(args.a[3])?);
-    let count = args.a[4].min(MAX_RW_COUNT);
-    if KArc::ptr_eq(from.inode(), to.inode()) {
-        let a = from_pos.unwrap_or_else(|| *from.pos.lock());
-        let b = to_pos.unwrap_or_else(|| *to.pos.lock());
-        if a < b.saturating_add(count as u64) && b < a.saturating_add(count as u64) {
-            return Err(Errno::EINVAL);
-        }
-    }
-    let done = copy(&from, &mut from_pos, &to, &mut to_pos, count)?;
-    for (pos, at) in [(from_pos, args.a[1]), (to_pos, args.a[3])] {
-        if let Some(pos) = pos {
-            user::put(at, pos)?;
-        }
-    }
-    Ok(done)
-}
-
-fn fsync(args: &Args) -> Result<usize> {
-    // Files in memory are where they stay; what has no medium at all refuses.
-    match file(args)?.inode().kind {
-        FileKind::Regular | FileKind::Directory => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn sync(_: &Args) -> Result<usize> {
-    Ok(0)
-}
-
-fn syncfs(args: &Args) -> Result<usize> {
-    file(args).map(|_| 0)
-}
-
-fn sync_file_range(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    let (offset, len) = (args.long(1), args.long(2));
-    if args.uint(3) & !7 != 0 || offset < 0 || offset.checked_add(len).is_none_or(|end| end < offset) {
-        return Err(Errno::EINVAL);
-    }
-    match file.inode().kind {
-        FileKind::Regular | FileKind::Directory | FileKind::Symlink | FileKind::BlockDevice => Ok(0),
-        _ => Err(Errno::ESPIPE),
-    }
-}
-
-fn size(value: i64) -> Result<u64> {
-    u64::try_from(value).map_err(|_| Errno::EINVAL)
-}
-
-fn ftruncate(args: &Args) -> Result<usize> {
-    let size = size(args.long(1))?;
-    let file = file(args)?;
-    if file.inode().kind != FileKind::Regular || !file.can_write() {
-        return Err(Errno::EINVAL);
-    }
-    file.inode().ops().may_change()?;
-    change::truncate_inode(file.inode(), size, &file.cred)?;
-    Ok(0)
-}
-
-fn truncate(args: &Args) -> Result<usize> {
-    let size = size(args.long(1))?;
-    let path = UserPath::read(args.a[0])?;
-    let who = current::caller()?;
-    let path = who.get().lookup(crate::fs::namei::AT_FDCWD, path.bytes(), Lookup::FOLLOW)?;
-    change::truncate(&path, size, &who.cred)?;
-    Ok(0)
-}
-
-fn fallocate(args: &Args) -> Result<usize> {
-    const KEEP_SIZE: u32 = 1;
-    const PUNCH_HOLE: u32 = 2;
-    let (mode, offset, len) = (args.uint(1), args.long(2), args.long(3));
-    let file = file(args)?;
-    if offset < 0 || len <= 0 {
-        return Err(Errno::EINVAL);
-    }
-    let mode = match mode {
-        0 => Fallocate::Extend,
-        KEEP_SIZE => Fallocate::KeepSize,
-        m if m == KEEP_SIZE | PUNCH_HOLE => Fallocate::PunchHole,
-        _ => return Err(Errno::EOPNOTSUPP),
-    };
-    if !file.can_write() {
-        return Err(Errno::EBADF);
-    }
-    match file.inode().kind {
-        FileKind::Fifo => return Err(Errno::ESPIPE),
-        FileKind::Directory => return Err(Errno::EISDIR),
-        FileKind::Regular => {}
-        _ => return Err(Errno::ENODEV),
-    }
-    let end = offset.checked_add(len).ok_or(Errno::EFBIG)? as u64;
-    let inode = file.inode();
-    let _contents = inode.rwsem.write();
-    if mode == Fallocate::Extend {
-        crate::fs::limit::check_size(end, inode.ops().size())?;
-    }
-    inode.ops().fallocate(offset as u64, end, mode)?;
-    inode.touch_modified();
-    Ok(0)
-}
-
-fn fadvise64(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    match file.inode().kind {
-        FileKind::Fifo => Err(Errno::ESPIPE),
-        _ if args.long(2) < 0 || args.uint(3) > 5 => Err(Errno::EINVAL),
-        _ => Ok(0),
-    }
-}
-
-fn readahead(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_read() {
-        return Err(Errno::EBADF);
-    }
-    match file.inode().kind {
-        FileKind::Regular => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 fn getdents64(args: &Args) -> Result<usize> {

@@ -14,10 +14,15 @@ pub mod misc;
 pub mod mm;
 pub mod policy;
 pub mod poll;
+pub mod prctl;
 pub mod process;
+pub mod rw;
 pub mod sched;
 pub mod signal;
+pub mod storage;
+pub mod syslog;
 pub mod time;
+pub mod uts;
 pub mod xattr;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -100,12 +105,17 @@ const fn table() -> [Call; NUMBERS] {
         limits::HANDLERS,
         misc::HANDLERS,
         mm::HANDLERS,
-        poll::HANDLERS,
-        process::HANDLERS,
         policy::HANDLERS,
+        poll::HANDLERS,
+        prctl::HANDLERS,
+        process::HANDLERS,
+        rw::HANDLERS,
         sched::HANDLERS,
         signal::HANDLERS,
+        storage::HANDLERS,
+        syslog::HANDLERS,
         time::HANDLERS,
+        uts::HANDLERS,
         xattr::HANDLERS,
     ];
     let mut table = [Call::Missing; NUMBERS];

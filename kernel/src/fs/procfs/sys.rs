@@ -7,7 +7,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::{pipe, table};
 use crate::process::{self, pid};
 use crate::show;
-use crate::syscall::misc;
+use crate::syscall::uts;
 
 const fn file(name: &'static str, show: fn(&mut Text) -> Result<()>) -> Entry {
     Entry::File { name, mode: 0o444, show, write: None }
@@ -29,18 +29,18 @@ pub(super) static ROOT: &[Entry] = &[
 ];
 
 static KERNEL: &[Entry] = &[
-    setting("hostname", |text| show_name(text, &misc::host_name()), |bytes| misc::set_host_name(line(bytes))),
+    setting("hostname", |text| show_name(text, &uts::host_name()), |bytes| uts::set_host_name(line(bytes))),
     setting(
         "domainname",
-        |text| show_name(text, &misc::domain_name()),
-        |bytes| misc::set_domain_name(line(bytes)),
+        |text| show_name(text, &uts::domain_name()),
+        |bytes| uts::set_domain_name(line(bytes)),
     ),
-    file("osrelease", |text| show_line(text, misc::RELEASE)),
+    file("osrelease", |text| show_line(text, uts::RELEASE)),
     file("ostype", |text| show_line(text, "Linux")),
     file("pid_max", |text| show_number(text, u64::from(pid::PID_MAX))),
     file("randomize_va_space", |text| show_number(text, 2)),
     setting("threads-max", |text| show_number(text, process::max_threads() as u64), set_threads_max),
-    file("version", |text| show_line(text, misc::VERSION)),
+    file("version", |text| show_line(text, uts::VERSION)),
     file("ngroups_max", |text| show_number(text, 65_536)),
     file("cap_last_cap", |text| show_number(text, 40)),
 ];

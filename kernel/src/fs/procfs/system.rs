@@ -12,7 +12,7 @@ use super::{Entry, Text, format, status, sys};
 use crate::errno::{Errno, Result};
 use crate::fs::{current, mounting};
 use crate::process::{pid, usage};
-use crate::syscall::misc;
+use crate::syscall::uts;
 use crate::{cmdline, hart, process, sched, show, time};
 
 const fn file(name: &'static str, show: fn(&mut Text) -> Result<()>) -> Entry {
@@ -212,7 +212,7 @@ fn show_uptime(text: &mut Text) -> Result<()> {
 }
 
 fn show_version(text: &mut Text) -> Result<()> {
-    show!(text, "Linux version {} (rux@rux) (rustc) {}\n", misc::RELEASE, misc::VERSION);
+    show!(text, "Linux version {} (rux@rux) (rustc) {}\n", uts::RELEASE, uts::VERSION);
     Ok(())
 }
 

@@ -5,24 +5,26 @@
 //! own stacks: they leave the bucket, or find that they were taken out of it, under its lock, so whoever holds
 //! the lock may touch all waiters in it.
 
+mod op;
+mod robust;
+
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use linux_raw_sys::general as linux;
 use rux_mm::addr::VirtAddr;
 use rux_mm::sync::{IrqSpinGuard, IrqSpinLock, Rank};
 use rux_mm::vma::VmFlags;
 
+pub use op::wake_op;
+pub use robust::exit_robust_list;
+
 use crate::errno::{Errno, Result};
-use crate::process::Thread;
 use crate::task;
 use crate::uaccess::{self, Access};
 use crate::wait::{WaitError, WaitQueue};
 
 const BUCKETS: usize = 256;
-/// The longest list of held futexes that the kernel walks (Linux: `ROBUST_LIST_LIMIT`).
-const ROBUST_LIMIT: usize = 2048;
 
 /// Whether other processes may mean the same word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -356,152 +358,5 @@ pub fn requeue(
         };
         bucket.sift(each, other.as_deref_mut().map(|other| (other, new_key.bucket())));
         return Ok((woken, requeued));
-    }
-}
-
-/// Changes the word at `second` as `operation` says, wakes at most `count` waiters of `first`, and, if the old
-/// word compares as `operation` says, at most `more` of `second` (`FUTEX_WAKE_OP`).
-///
-/// # Errors
-/// `EFAULT`, `EINVAL`, `ENOSYS` for an unknown operation.
-pub fn wake_op(
-    first: VirtAddr,
-    second: VirtAddr,
-    count: u32,
-    more: u32,
-    operation: u32,
-    sharing: Sharing,
-) -> Result<u32> {
-    let (key, other_key) = (Key::of(first, sharing)?, Key::of(second, sharing)?);
-    let operation = Operation::decode(operation)?;
-    loop {
-        let (mut bucket, mut other) = lock_two(key.bucket(), other_key.bucket());
-        let changed = uaccess::read_user_nofault::<u32>(second).and_then(|old| {
-            uaccess::cmpxchg_user_nofault(second, old, operation.apply(old)).map(|was| (was == old, old))
-        });
-        match changed {
-            Ok((true, old)) => {
-                let mut woken = bucket.wake(key, count, u32::MAX);
-                if operation.compares(old) {
-                    let there = other.as_deref_mut().unwrap_or(&mut bucket);
-                    woken += there.wake(other_key, more, u32::MAX);
-                }
-                return Ok(woken);
-            }
-            Ok((false, _)) => {}
-            Err(_) => {
-                drop((bucket, other));
-                uaccess::fault_in(second, Access::Write)?;
-            }
-        }
-    }
-}
-
-/// The operation of `FUTEX_WAKE_OP`.
-struct Operation {
-    operator: u32,
-    operand: i32,
-    comparison: u32,
-    compared: i32,
-}
-
-impl Operation {
-    fn decode(word: u32) -> Result<Self> {
-        let signed = |value: u32| ((value << 20) as i32) >> 20;
-        let operator = word >> 28;
-        let operand = signed(word >> 12 & 0xfff);
-        let shifted = operator & linux::FUTEX_OP_OPARG_SHIFT != 0;
-        let operand = if shifted { 1i32 << (operand & 31) } else { operand };
-        let this = Self {
-            operator: operator & 7,
-            operand,
-            comparison: word >> 24 & 15,
-            compared: signed(word & 0xfff),
-        };
-        let known = this.operator <= linux::FUTEX_OP_XOR && this.comparison <= linux::FUTEX_OP_CMP_GE;
-        if known { Ok(this) } else { Err(Errno::ENOSYS) }
-    }
-
-    fn apply(&self, old: u32) -> u32 {
-        let operand = self.operand as u32;
-        match self.operator {
-            linux::FUTEX_OP_SET => operand,
-            linux::FUTEX_OP_ADD => old.wrapping_add(operand),
-            linux::FUTEX_OP_OR => old | operand,
-            linux::FUTEX_OP_ANDN => old & !operand,
-            _ => old ^ operand,
-        }
-    }
-
-    fn compares(&self, old: u32) -> bool {
-        let old = old as i32;
-        match self.comparison {
-            linux::FUTEX_OP_CMP_EQ => old == self.compared,
-            linux::FUTEX_OP_CMP_NE => old != self.compared,
-            linux::FUTEX_OP_CMP_LT => old < self.compared,
-            linux::FUTEX_OP_CMP_LE => old <= self.compared,
-            linux::FUTEX_OP_CMP_GT => old > self.compared,
-            _ => old >= self.compared,
-        }
-    }
-}
-
-/// Marks the futexes that the running thread, which ends, holds, and wakes a waiter of each
-/// (Linux: `exit_robust_list`). What the program wrote there is not trusted: a bad address ends the walk.
-pub fn exit_robust_list(thread: &Thread) {
-    let head = VirtAddr::new(thread.robust_list.swap(0, Relaxed));
-    if head.get() != 0 {
-        let _ended = walk_robust_list(thread, head);
-    }
-}
-
-fn walk_robust_list(thread: &Thread, head: VirtAddr) -> Result<()> {
-    // `struct robust_list_head`: the first entry, the distance from an entry to its futex, and an entry
-    // that was being locked or unlocked. Bit 0 of an entry says that it inherits priorities.
-    let [first, offset, pending]: [u64; 3] = uaccess::read_user(head)?;
-    let futex_of = |entry: u64| VirtAddr::new((entry & !1).wrapping_add(offset));
-    let mut entry = first;
-    for _ in 0..ROBUST_LIMIT {
-        if entry & !1 == head.get() {
-            break;
-        }
-        // Before the futex is given up: its memory may be reused at once.
-        let next: Result<u64> = uaccess::read_user(VirtAddr::new(entry & !1)).map_err(Errno::from);
-        if entry != pending {
-            abandon(thread, futex_of(entry), false)?;
-        }
-        entry = next?;
-    }
-    if pending != 0 {
-        abandon(thread, futex_of(pending), true)?;
-    }
-    Ok(())
-}
-
-/// Marks one futex as left by a dead owner, if the thread is its owner (Linux: `handle_futex_death`).
-fn abandon(thread: &Thread, addr: VirtAddr, pending: bool) -> Result<()> {
-    if !addr.get().is_multiple_of(4) {
-        return Err(Errno::EINVAL);
-    }
-    loop {
-        let word: u32 = uaccess::read_user(addr)?;
-        if pending && word == 0 {
-            let _woken = wake(addr, 1, u32::MAX, Sharing::Shared);
-            return Ok(());
-        }
-        if word & linux::FUTEX_TID_MASK != thread.tid() {
-            return Ok(());
-        }
-        let new = word & linux::FUTEX_WAITERS | linux::FUTEX_OWNER_DIED;
-        match uaccess::cmpxchg_user_nofault(addr, word, new) {
-            Ok(was) if was == word => {
-                if word & linux::FUTEX_WAITERS != 0 {
-                    let _woken = wake(addr, 1, u32::MAX, Sharing::Shared);
-                }
-                return Ok(());
-            }
-            Ok(_) => {}
-            Err(_) => uaccess::fault_in(addr, Access::Write)?,
-        }
     }
 }
