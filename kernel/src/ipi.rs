@@ -177,6 +177,7 @@ pub(crate) fn stop_others() {
 
 /// As [`stop_others`], and waits until they have stopped, but no longer than `limit` nanoseconds; says whether
 /// all have. What they did before is seen then. Interrupts are off, and no lock is held.
+#[cfg(debug_assertions)]
 pub(crate) fn stop_others_within(limit: u64) -> bool {
     debug_assert!(!Hw::irqs_on());
     stop_others();
