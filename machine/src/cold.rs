@@ -51,6 +51,8 @@ pub struct Cold {
     pub online: fn() -> HartMask,
     /// Whether a signal that ends the running thread's process waits for it.
     pub fatal_signal: fn() -> bool,
+    /// The number of the running thread as a user knows it, 0 for one of a kind that users do not.
+    pub thread_id: fn() -> u32,
     /// Nanoseconds since boot.
     pub now: fn() -> u64,
     /// Fills `buffer` with bytes that nobody can guess.
@@ -69,6 +71,7 @@ impl Cold {
         spawn: |_, _, _| false,
         online: || HartMask::one(0),
         fatal_signal: || false,
+        thread_id: || 0,
         now: || 0,
         random: |buffer| buffer.fill(4),
     };
@@ -138,6 +141,11 @@ pub fn online() -> HartMask {
 /// See [`Cold::fatal_signal`].
 pub fn fatal_signal() -> bool {
     (table().fatal_signal)()
+}
+
+/// See [`Cold::thread_id`].
+pub fn thread_id() -> u32 {
+    (table().thread_id)()
 }
 
 /// See [`Cold::now`].

@@ -26,6 +26,8 @@ const LIMIT: PhysAddr = PhysAddr::new(crate::page::MAX_MEMORY);
 pub struct EarlyMemory {
     ram: Ranges,
     reserved: Ranges,
+    /// From here on memory is taken only when there is no other.
+    avoided: Option<Pfn>,
 }
 
 /// Maps a section's descriptors: 2 MiB of virtual memory, to 2 MiB at a physical address, both aligned
@@ -35,7 +37,7 @@ pub type MapVmemmap<'a> = &'a mut dyn FnMut(&mut EarlyMemory, VirtRange, PhysAdd
 impl EarlyMemory {
     /// No memory.
     pub const fn new() -> Self {
-        Self { ram: ArrayVec::new_const(), reserved: ArrayVec::new_const() }
+        Self { ram: ArrayVec::new_const(), reserved: ArrayVec::new_const(), avoided: None }
     }
 
     /// Adds `bytes` of RAM from `start` on. What is beyond the direct map, or more ranges than fit, is
@@ -77,16 +79,31 @@ impl EarlyMemory {
         if start.pfn() < end { insert(&mut self.reserved, start.pfn(), end) } else { Ok(()) }
     }
 
-    /// Takes `bytes`, at a multiple of `align`, a power of two, for good. From the top of RAM down.
-    /// What is in it is whatever was there.
+    /// Says that what lies from `pfn` on is to be taken last.
+    pub fn avoid(&mut self, pfn: Pfn) {
+        self.avoided = Some(pfn);
+    }
+
+    /// Takes `bytes`, at a multiple of `align`, a power of two, for good. From the top of RAM down, but what is
+    /// to be avoided last. What is in it is whatever was there.
     ///
     /// # Errors
     /// No RAM left that is not taken, or too many ranges.
     pub fn alloc(&mut self, bytes: u64, align: u64) -> Result<PhysAddr, AllocError> {
+        let top = Pfn::new(u64::MAX);
+        match self.avoided {
+            Some(avoided) => {
+                self.alloc_below(bytes, align, avoided).or_else(|_| self.alloc_below(bytes, align, top))
+            }
+            None => self.alloc_below(bytes, align, top),
+        }
+    }
+
+    fn alloc_below(&mut self, bytes: u64, align: u64, limit: Pfn) -> Result<PhysAddr, AllocError> {
         let align = align.max(PAGE_SIZE as u64);
         let frames = bytes.div_ceil(PAGE_SIZE as u64).max(1);
         for &(low, high) in self.ram.iter().rev() {
-            let mut top = high;
+            let mut top = high.min(limit);
             while let Some(at) = top.get().checked_sub(frames) {
                 let at = Pfn::new(at).phys().align_down(align).pfn();
                 if at < low {

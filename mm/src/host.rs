@@ -3,7 +3,7 @@
 //! A thread works on the machine that it entered, as one of its harts. Two threads may not be the same
 //! hart at once: a hart's own lists have no lock.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::{NonNull, null};
 use std::sync::Mutex;
@@ -55,27 +55,71 @@ pub(crate) fn this_hart() -> &'static HartMemory {
     unsafe { &*HART.get() }
 }
 
-/// Memory of the host that is freed with the value.
+/// Memory of the host, all zeroes, that is freed with the value. What is not touched costs nothing.
 #[derive(Debug)]
 struct Area {
     start: NonNull<u8>,
+    /// What was asked for, which `start` is within.
+    whole: NonNull<u8>,
     layout: Layout,
 }
 
 impl Area {
     fn new(bytes: usize, align: usize) -> Self {
-        let layout = Layout::from_size_align(bytes.max(align), align).expect("a size that fits");
+        // Room to align it here: the host's allocator touches all of what it aligns itself.
+        let layout = Layout::from_size_align(bytes + align, 8).expect("a size that fits");
         // SAFETY: the size is not 0.
-        let start = unsafe { alloc_zeroed(layout) };
-        Self { start: NonNull::new(start).expect("host memory"), layout }
+        let whole = NonNull::new(unsafe { lazy::map(layout) }).expect("host memory");
+        let start = whole.as_ptr().wrapping_add(whole.as_ptr().align_offset(align));
+        Self { start: NonNull::new(start).expect("host memory"), whole, layout }
     }
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: allocated with that layout.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        // SAFETY: mapped with that layout.
+        unsafe { lazy::unmap(self.whole.as_ptr(), self.layout) }
     }
+}
+
+/// Memory that the host promises nothing for until it is touched: more of it than the host has.
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+mod lazy {
+    use std::alloc::Layout;
+    use std::ffi::{c_int, c_long, c_void};
+
+    unsafe extern "C" {
+        fn mmap(
+            at: *mut c_void,
+            len: usize,
+            prot: c_int,
+            flags: c_int,
+            fd: c_int,
+            offset: c_long,
+        ) -> *mut c_void;
+        fn munmap(at: *mut c_void, len: usize) -> c_int;
+    }
+
+    const PROT_READ_WRITE: c_int = 3;
+    /// Private, anonymous, no reserve: the same on all of Linux's 64-bit machines that Rust's host may be.
+    const FLAGS: c_int = 0x2 | 0x20 | 0x4000;
+
+    pub(super) unsafe fn map(layout: Layout) -> *mut u8 {
+        // SAFETY: a new mapping wherever there is room.
+        let at = unsafe { mmap(std::ptr::null_mut(), layout.size(), PROT_READ_WRITE, FLAGS, -1, 0) };
+        // Failure is -1.
+        if at.addr() == usize::MAX { std::ptr::null_mut() } else { at.cast() }
+    }
+
+    pub(super) unsafe fn unmap(at: *mut u8, layout: Layout) {
+        // SAFETY: the caller mapped it, and uses it no more.
+        unsafe { munmap(at.cast(), layout.size()) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(miri))))]
+mod lazy {
+    pub(super) use std::alloc::{alloc_zeroed as map, dealloc as unmap};
 }
 
 /// RAM, descriptors and a [`Memory`]; booted. Drop it when no thread works on it any more and nothing
@@ -107,7 +151,8 @@ impl HostMachine {
     /// # Panics
     /// As [`HostMachine::new`].
     pub fn with_ram(ranges: &[(PhysAddr, u64)], harts: usize, options: BootOptions) -> Self {
-        let end = ranges.iter().map(|range| range.0 + range.1).max().unwrap_or(RAM_BASE);
+        let device = options.device.map(|range| range.1.phys());
+        let end = ranges.iter().map(|range| range.0 + range.1).chain(device).max().unwrap_or(RAM_BASE);
         let bytes = end - RAM_BASE;
         let sections = bytes.div_ceil(SECTION_SIZE) as usize;
         let map_bytes = sections * PAGES_PER_SECTION as usize * size_of::<Page>();
@@ -137,6 +182,7 @@ impl HostMachine {
         host::enter(self.place(), hart);
         MEMORY.set(self.memory);
         HART.set(memory().hart(hart));
+        memory().this_hart_arrives();
     }
 
     /// The machine as the seam to the hardware knows it. To change `fences`, enter the place again after

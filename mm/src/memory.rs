@@ -3,7 +3,7 @@
 //! In the kernel it is a static; on the host every thread says which machine it works on (see
 //! [`crate::host`]), so that several machines live in one test process.
 
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 
@@ -11,13 +11,15 @@ use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtRange};
 use crate::early::{EarlyMemory, MapVmemmap};
 use crate::error::AllocError;
 use crate::page::{Memmap, PAGES_PER_SECTION, PageFlags, pfn_to_page, section_map};
-use crate::page_alloc::{FailureLog, Reclaim, ZeroPage};
+use crate::page_alloc::debug::{self, Checks};
+use crate::page_alloc::{FailureLog, Hooks, ZeroPage, device};
 use crate::paging::Paging;
-use crate::pcp::{Limits, Pcp};
+use crate::pcp::{Pcp, PcpInfo, Places, Seat};
 use crate::slab::SlabState;
 use crate::stat::Counters;
-use crate::sync::{IrqSpinLock, Rank};
-use crate::zone::{BLOCK_ORDER, MigrateType, Watermark, Zone, ZoneId, set_block_type};
+use crate::zone::{
+    Amount, BLOCK_ORDER, Layout, MigrateType, Settings, Zone, ZoneId, init_block, update_watermarks,
+};
 use crate::{inject, page_alloc, slab};
 
 /// What the command line says about memory.
@@ -25,6 +27,14 @@ use crate::{inject, page_alloc, slab};
 pub struct BootOptions {
     /// Free memory that only urgent allocations may use, in KiB; `None` for Linux's formula.
     pub min_free_kbytes: Option<u64>,
+    /// How much memory may hold what cannot move (`kernelcore=`).
+    pub kernelcore: Option<Amount>,
+    /// How much may not (`movablecore=`).
+    pub movablecore: Option<Amount>,
+    /// What is checked and wiped as pages come and go.
+    pub checks: Checks,
+    /// Frames of a device that get descriptors: the first one, and one past the last. Whole sections.
+    pub device: Option<(Pfn, Pfn)>,
 }
 
 /// Everything that the memory manager knows.
@@ -34,8 +44,14 @@ pub struct Memory {
     pub(crate) paging: Paging,
     pub(crate) slab: SlabState,
     pub(crate) zones: [Zone; ZoneId::COUNT],
-    pub(crate) pcp_limits: Limits,
-    pub(crate) reclaim: IrqSpinLock<Option<Reclaim>>,
+    pub(crate) settings: Settings,
+    pub(crate) places: Places,
+    /// The highest zone that has memory, for each highest zone that an allocation may use.
+    preferred: [AtomicU8; ZoneId::COUNT],
+    layout: spin::Once<Layout>,
+    pub(crate) hooks: Hooks,
+    pub(crate) debug: debug::State,
+    pub(crate) device: device::State,
     /// Whether threads may sleep yet; until then no allocation reclaims by itself.
     pub(crate) may_sleep: AtomicBool,
     pub(crate) inject: inject::State,
@@ -51,6 +67,7 @@ pub struct Memory {
 #[repr(C, align(1024))]
 pub(crate) struct HartMemory {
     pub(crate) pcp: Pcp,
+    pub(crate) seat: Seat,
     pub(crate) stat: Counters,
     /// See `slab::state`.
     pub(crate) sheaves: AtomicPtr<u8>,
@@ -58,7 +75,12 @@ pub(crate) struct HartMemory {
 
 impl HartMemory {
     pub(crate) const fn new() -> Self {
-        Self { pcp: Pcp::new(), stat: Counters::new(), sheaves: AtomicPtr::new(core::ptr::null_mut()) }
+        Self {
+            pcp: Pcp::new(),
+            seat: Seat::new(),
+            stat: Counters::new(),
+            sheaves: AtomicPtr::new(core::ptr::null_mut()),
+        }
     }
 }
 
@@ -70,9 +92,19 @@ impl Memory {
             zero_page: ZeroPage::new(),
             paging: Paging::new(),
             slab: SlabState::new(),
-            zones: [Zone::new(ZoneId::Normal)],
-            pcp_limits: Limits::new(),
-            reclaim: IrqSpinLock::new(Rank::Zone, None),
+            zones: [
+                Zone::new(ZoneId::Dma32),
+                Zone::new(ZoneId::Normal),
+                Zone::new(ZoneId::Movable),
+                Zone::new(ZoneId::Device),
+            ],
+            settings: Settings::new(),
+            places: Places::new(),
+            preferred: [const { AtomicU8::new(0) }; ZoneId::COUNT],
+            layout: spin::Once::new(),
+            hooks: Hooks::new(),
+            debug: debug::State::new(),
+            device: device::State::new(),
             may_sleep: AtomicBool::new(false),
             inject: inject::State::new(),
             failures: FailureLog::new(),
@@ -102,30 +134,39 @@ impl Memory {
             }
             Hw::thread().set_hart(Hw::hart());
         }
+        let layout = Layout::new(early.ram(), options.kernelcore, options.movablecore);
+        let layout = self.layout.call_once(|| layout);
+        // What boot takes is never given back: not from what is for movable memory alone, if there is other.
+        early.avoid(layout.movable_start());
         let mut next = Pfn::new(0);
         for (start, end) in early.ram().clone() {
             let mut at = Pfn::new(start.get() / PAGES_PER_SECTION * PAGES_PER_SECTION).max(next);
             while at < end {
-                self.add_section(at, &mut early, map_vmemmap)?;
+                self.add_section(at, layout, &mut early, map_vmemmap)?;
                 at = at + PAGES_PER_SECTION;
             }
             next = at;
         }
-        let zone = self.zone(ZoneId::Normal);
-        for (start, end) in early.ram() {
-            zone.grow(*start, *end);
+        if let Some((start, end)) = options.device {
+            self.add_device(start, end, &mut early, map_vmemmap)?;
         }
-        early.for_each_free(|start, end| zone.give(start, end));
-        self.reserved.store(zone.present_pages() - zone.managed_pages(), Relaxed);
+        self.debug.init(options.checks, &self.memmap, &mut early)?;
+        self.grow_zones(layout, &early);
+        early.for_each_free(|start, end| {
+            self.debug.wipe(start, end);
+            layout.for_each_part(start, end, |zone, start, end| self.zone(zone).give(start, end));
+        });
+        self.reserved.store(self.zones[..ZoneId::ALLOCATED].iter().map(Zone::absent_pages).sum(), Relaxed);
         early.for_each_reserved(|start, end| {
             (start.get()..end.get())
                 .for_each(|pfn| pfn_to_page(Pfn::new(pfn)).init_flags(PageFlags::RESERVED));
         });
-        zone.set_watermarks(options.min_free_kbytes);
-        self.pcp_limits.set(zone.managed_pages(), zone.watermark(Watermark::Low), harts);
+        self.settings.init(harts, options.min_free_kbytes);
+        update_watermarks(self);
+        self.this_hart_arrives();
         log::info!(
             "memory: {} KiB, {} KiB of them taken at boot",
-            zone.present_pages() * 4,
+            self.zones[..ZoneId::ALLOCATED].iter().map(Zone::present_pages).sum::<u64>() * 4,
             self.reserved_pages() * 4
         );
         self.boot_slab(harts)?;
@@ -134,23 +175,80 @@ impl Memory {
         page_alloc::zero_folio().map(|_| ())
     }
 
+    /// Tells the zones which RAM is theirs, which of them an allocation tries first, and where pages of each go
+    /// when they are freed.
+    fn grow_zones(&self, layout: &Layout, early: &EarlyMemory) {
+        for &(start, end) in early.ram() {
+            layout.for_each_part(start, end, |zone, start, end| self.zone(zone).grow(start, end));
+        }
+        let mut first = ZoneId::Dma32;
+        for id in ZoneId::ALL {
+            if id != ZoneId::Device && self.zone(id).present_pages() != 0 {
+                first = id;
+            }
+            self.preferred[id as usize].store(first as u8, Relaxed);
+        }
+        let checked = self.debug.is_on();
+        let by_kind = |kind| match kind {
+            MigrateType::Movable => self.preferred(ZoneId::Movable),
+            _ => self.preferred(ZoneId::Normal),
+        };
+        self.places.init(if checked { None } else { Some(&by_kind) });
+        self.harts.iter().for_each(|hart| hart.pcp.init(&self.places));
+        for zone in &self.zones[..ZoneId::ALLOCATED] {
+            let mut lists = zone.lists.lock();
+            for kind in MigrateType::ALL {
+                lists.set_home(kind, self.places.home(zone.id(), kind, checked));
+            }
+        }
+    }
+
+    /// The highest zone with memory that an allocation may use whose highest is `highest`.
+    #[inline]
+    pub(crate) fn preferred(&self, highest: ZoneId) -> ZoneId {
+        ZoneId::from_index(self.preferred[highest as usize].load(Relaxed).into())
+    }
+
+    /// The zones that an allocation tries, in that order (Linux: `zonelist`).
+    #[inline]
+    pub(crate) fn zonelist(&self, highest: ZoneId) -> impl Iterator<Item = &Zone> {
+        let first = self.preferred(highest) as usize;
+        self.zones[..=first.min(ZoneId::ALLOCATED - 1)].iter().rev().filter(|zone| zone.managed_pages() != 0)
+    }
+
     /// Makes the descriptors of the section that starts with `first`.
     fn add_section(
+        &self,
+        first: Pfn,
+        layout: &Layout,
+        early: &mut EarlyMemory,
+        map_vmemmap: MapVmemmap<'_>,
+    ) -> Result<(), AllocError> {
+        self.add_descriptors(first, early, map_vmemmap)?;
+        for block in 0..PAGES_PER_SECTION >> BLOCK_ORDER.get() {
+            let first = first + (block << BLOCK_ORDER.get());
+            init_block(pfn_to_page(first), layout.zone_of(first).0, MigrateType::Movable);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_descriptors(
         &self,
         first: Pfn,
         early: &mut EarlyMemory,
         map_vmemmap: MapVmemmap<'_>,
     ) -> Result<(), AllocError> {
         let map = section_map(first);
-        // The host's are beside the RAM.
-        let phys = if cfg!(target_os = "none") { early.alloc(map.len(), map.len())? } else { PhysAddr::ZERO };
-        map_vmemmap(early, map, phys)?;
-        clear(map);
+        // The host's are beside the RAM, and zero already.
+        if cfg!(target_os = "none") {
+            let phys = early.alloc(map.len(), map.len())?;
+            map_vmemmap(early, map, phys)?;
+            clear(map);
+        } else {
+            map_vmemmap(early, map, PhysAddr::ZERO)?;
+        }
         // From here on `pfn_to_page` knows it.
         self.memmap.set_present(first);
-        for block in 0..PAGES_PER_SECTION >> BLOCK_ORDER.get() {
-            set_block_type(pfn_to_page(first + (block << BLOCK_ORDER.get())), MigrateType::Movable);
-        }
         Ok(())
     }
 
@@ -170,8 +268,12 @@ impl Memory {
             debug_assert!(page.flags() == PageFlags::RESERVED, "not reserved: {page:?}");
             page.init_flags(PageFlags::empty());
         }
-        self.zone(ZoneId::Normal).give(first, end);
+        self.debug.wipe(first, end);
+        if let Some(layout) = self.layout.get() {
+            layout.for_each_part(first, end, |zone, start, end| self.zone(zone).give(start, end));
+        }
         self.reserved.fetch_sub(end - first, Relaxed);
+        update_watermarks(self);
     }
 
     /// Says that threads run now and may sleep: from here on an allocation that may reclaims by itself,
@@ -196,10 +298,20 @@ impl Memory {
         self.reserved.load(Relaxed)
     }
 
+    /// What a hart keeps of a zone (`/proc/zoneinfo`).
+    pub fn pcp_info(&self, id: ZoneId, hart: usize) -> PcpInfo {
+        self.hart(hart).pcp.info(self.zone(id))
+    }
+
     /// Pages that are free (`MemFree`); see [`page_alloc::free_pages_count`].
     pub fn free_pages(&self) -> u64 {
         let lists: u64 = self.harts.iter().map(|hart| hart.pcp.pages()).sum();
         self.zones.iter().map(Zone::free_pages).sum::<u64>() + lists
+    }
+
+    /// Says that the hart which runs this uses its lists from now on.
+    pub(crate) fn this_hart_arrives(&self) {
+        self.hart(Hw::thread().hart()).seat.arrive();
     }
 
     #[inline(always)]
@@ -207,7 +319,6 @@ impl Memory {
         &self.harts[hart % MAX_HARTS]
     }
 
-    #[cfg(not(target_os = "none"))]
     pub(crate) fn harts(&self) -> &[HartMemory] {
         &self.harts
     }

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use rux_machine::MAX_HARTS;
 
 use crate::memory::{memory, this_hart};
+use crate::zone::ZoneId;
 
 macro_rules! items {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -63,8 +64,24 @@ items! {
     PageTable = "nr_page_table_pages",
     /// Pages of the swap cache.
     SwapCached = "nr_swapcached",
-    /// Pages taken from the allocator.
-    PgAlloc = "pgalloc_normal",
+    /// Pages taken from the allocator, by zone.
+    PgAllocDma32 = "pgalloc_dma32",
+    /// See above.
+    PgAllocNormal = "pgalloc_normal",
+    /// See above.
+    PgAllocMovable = "pgalloc_movable",
+    /// See above; devices' pages are no allocator's.
+    PgAllocDevice = "pgalloc_device",
+    /// Times that an allocation tried to reclaim by itself, by the highest zone that it could use.
+    AllocStallDma32 = "allocstall_dma32",
+    /// See above.
+    AllocStallNormal = "allocstall_normal",
+    /// See above.
+    AllocStallMovable = "allocstall_movable",
+    /// See above.
+    AllocStallDevice = "allocstall_device",
+    /// Pages given back to the allocator.
+    PgFree = "pgfree",
     /// Faults served.
     PgFault = "pgfault",
     /// Faults that waited for I/O.
@@ -79,8 +96,6 @@ items! {
     PswpOut = "pswpout",
     /// Processes killed for want of memory.
     OomKill = "oom_kill",
-    /// Times that an allocation tried to reclaim by itself.
-    AllocStall = "allocstall_normal",
 }
 
 const COUNT: usize = Item::ALL.len();
@@ -118,11 +133,39 @@ pub fn dec(item: Item) {
     add(item, -1);
 }
 
-/// An item over all harts. [`Item::PgAlloc`] is in pages. Not below 0, though a sum taken while pages move may be.
+impl Item {
+    /// What counts the pages taken from a zone.
+    pub(crate) const fn pgalloc(zone: ZoneId) -> Self {
+        match zone {
+            ZoneId::Dma32 => Self::PgAllocDma32,
+            ZoneId::Normal => Self::PgAllocNormal,
+            ZoneId::Movable => Self::PgAllocMovable,
+            ZoneId::Device => Self::PgAllocDevice,
+        }
+    }
+
+    /// What counts the allocations that had to reclaim, whose highest zone is `zone`.
+    pub(crate) const fn allocstall(zone: ZoneId) -> Self {
+        match zone {
+            ZoneId::Dma32 => Self::AllocStallDma32,
+            ZoneId::Normal => Self::AllocStallNormal,
+            ZoneId::Movable => Self::AllocStallMovable,
+            ZoneId::Device => Self::AllocStallDevice,
+        }
+    }
+}
+
+/// An item over all harts. Not below 0, though a sum taken while pages move may be.
 pub fn read(item: Item) -> u64 {
     let harts = || (0..MAX_HARTS).map(|hart| memory().hart(hart));
     let sum: i64 = harts().map(|hart| hart.stat.0[item as usize].load(Relaxed)).sum();
-    // What came from the harts' lists is counted there, at no cost of its own.
-    let popped = if item == Item::PgAlloc { harts().map(|hart| hart.pcp.popped_pages()).sum() } else { 0 };
-    sum.max(0) as u64 + popped
+    // What passes through the harts' lists is counted there, at no cost of its own.
+    let listed: u64 = match item {
+        Item::PgFree => harts().map(|hart| hart.pcp.pushed_pages()).sum(),
+        _ => match ZoneId::ALL.into_iter().find(|&zone| Item::pgalloc(zone) == item) {
+            Some(zone) => harts().map(|hart| hart.pcp.popped_pages(zone)).sum(),
+            None => 0,
+        },
+    };
+    sum.max(0) as u64 + listed
 }

@@ -95,6 +95,7 @@ pub(crate) static COLD: Cold = Cold {
     spawn: |_, _, _| false,
     online: || machine().map_or(HartMask::one(0), |machine| HartMask::first(machine.harts())),
     fatal_signal: || false,
+    thread_id: || Hw::hart() as u32,
     now: || {
         thread_local!(static START: Instant = Instant::now());
         START.with(|start| start.elapsed().as_nanos() as u64)

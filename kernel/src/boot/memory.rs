@@ -8,7 +8,9 @@ use rux_mm::addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use rux_mm::early::EarlyMemory;
 use rux_mm::error::AllocError;
 use rux_mm::memory::{BootOptions, memory};
+use rux_mm::page_alloc::debug::Checks;
 use rux_mm::paging::{self, KernelTables, MaxLeaf, Mode, Prot};
+use rux_mm::zone::Amount;
 
 use super::Image;
 use crate::cmdline;
@@ -56,9 +58,7 @@ fn try_init(platform: &Platform, image: Image) -> Result<u64, AllocError> {
     Hw::fence_all();
 
     let satp = tables.satp();
-    let options =
-        BootOptions { min_free_kbytes: cmdline::value("min_free_kbytes").and_then(|text| text.parse().ok()) };
-    memory().boot(early, options, platform.harts.len(), &mut |early, range, phys| {
+    memory().boot(early, options(), platform.harts.len(), &mut |early, range, phys| {
         tables.map(range, phys, Prot::KERNEL_RW, MaxLeaf::Mega, &mut || frame(early))
     })?;
     tables.publish(range(VMALLOC, VMALLOC_SIZE));
@@ -70,6 +70,35 @@ fn try_init(platform: &Platform, image: Image) -> Result<u64, AllocError> {
         platform.memory.iter().map(|range| range.len() / 1024).sum::<u64>()
     );
     Ok(satp)
+}
+
+/// What the command line says of memory, with Linux's names.
+fn options() -> BootOptions {
+    let amount = |name| cmdline::value(name).and_then(Amount::parse);
+    BootOptions {
+        min_free_kbytes: cmdline::value("min_free_kbytes").and_then(|text| text.parse().ok()),
+        kernelcore: amount("kernelcore"),
+        movablecore: amount("movablecore"),
+        checks: checks(),
+        device: None,
+    }
+}
+
+/// What is checked and wiped as pages come and go. A debug kernel knows who had each page, unless told not to.
+fn checks() -> Checks {
+    let is_on = |name| matches!(cmdline::value(name), Some("1" | "on" | "y" | "Y"));
+    let owner = match cmdline::value("page_owner") {
+        None => cfg!(debug_assertions),
+        Some(value) => value == "on",
+    };
+    [
+        (owner, Checks::OWNER),
+        (is_on("page_poison"), Checks::POISON),
+        (is_on("init_on_alloc"), Checks::INIT_ON_ALLOC),
+        (is_on("init_on_free"), Checks::INIT_ON_FREE),
+    ]
+    .into_iter()
+    .fold(Checks::empty(), |checks, (is_on, check)| if is_on { checks | check } else { checks })
 }
 
 /// The most levels that the hart has, unless `rux.paging=` wants fewer.

@@ -94,6 +94,7 @@ static COLD: Cold = Cold {
     spawn: |name, body, arg| sched::spawn_kthread(name, body, arg).is_ok(),
     online: hart::online,
     fatal_signal: || current().fatal_pending(),
+    thread_id: || crate::process::current().map_or(0, |thread| thread.tid()),
     now: time::now,
     random: random::fill,
 };

@@ -71,6 +71,7 @@ pub(super) extern "C" fn secondary() -> ! {
     hart.set_idle(current());
     trap::init_hart();
     current().sched.started.store(time::now(), Relaxed);
+    rux_mm::page_alloc::hart_arrives();
     hart::set_online();
     Hw::irq_enable();
     sched::run_idle()

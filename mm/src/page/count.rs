@@ -57,6 +57,13 @@ impl Count {
         self.0.store(1, Release);
     }
 
+    /// Takes a page that nobody uses into use, unless somebody does: for owners that are not the allocator.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take_free(&self) -> bool {
+        self.0.compare_exchange(0, 1, AcqRel, Relaxed).is_ok()
+    }
+
     /// References.
     #[inline(always)]
     pub fn refs(&self) -> u32 {

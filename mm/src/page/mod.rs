@@ -31,14 +31,14 @@ pub use flags::{PageFlags, PageType};
 pub use folio::{Folio, FolioGuard, MappingWord};
 #[cfg(not(target_os = "none"))]
 pub(crate) use memmap::MAX_MEMORY;
-pub(crate) use memmap::{Memmap, section_map};
+pub(crate) use memmap::{Memmap, SECTIONS, section_map};
 pub use memmap::{
     PAGES_PER_SECTION, SECTION_SHIFT, SECTION_SIZE, page_of, pfn_to_online_page, pfn_to_page, virt_to_page,
 };
 pub use validate::validate;
 
 use crate::addr::{Order, Pfn};
-use crate::zone::{BlockKind, Home};
+use crate::zone::{BlockWord, Home};
 
 /// One frame's descriptor.
 #[repr(C, align(64))]
@@ -49,8 +49,8 @@ pub struct Page {
     arm: UnsafeCell<[MaybeUninit<u64>; arm::ARM_SIZE / 8]>,
     /// In debug builds how often the page was freed; 0 otherwise.
     pub(crate) epoch: AtomicU32,
-    /// Of the first page of a block of `zone::BLOCK_ORDER`: the block's mobility.
-    pub(crate) block: BlockKind,
+    /// Of the first page of a block of `zone::BLOCK_ORDER`: the block's mobility and zone.
+    pub(crate) block: BlockWord,
     count: Count,
 }
 

@@ -8,12 +8,12 @@ use core::sync::atomic::Ordering;
 
 use rux_machine::IrqGuard;
 
-use super::compound;
+use super::{compound, debug, device};
 use crate::addr::Order;
 use crate::memory::{memory, this_hart};
 use crate::page::{More, PageFlags, PagePtr, Put};
 use crate::pcp;
-use crate::zone::ZoneId;
+use crate::stat::{self, Item};
 
 /// What needs more than a look: flags that must not be there, and compound pages.
 const UNUSUAL: PageFlags = PageFlags::BAD_AT_FREE.union(PageFlags::HEAD);
@@ -22,7 +22,7 @@ const UNUSUAL: PageFlags = PageFlags::BAD_AT_FREE.union(PageFlags::HEAD);
 /// compound page.
 #[inline(always)]
 pub(super) fn free(page: PagePtr, order: Order) {
-    if order.get() >= pcp::ORDERS {
+    if !pcp::has_list(order) {
         return free_large(page, order);
     }
     // SAFETY: the last reference is gone.
@@ -43,7 +43,14 @@ fn free_large(page: PagePtr, order: Order) {
     page.init_flags(PageFlags::empty());
     #[cfg(debug_assertions)]
     check_freed(page, order);
-    memory().zone(ZoneId::Normal).free_block(page, order);
+    give_large(page, order);
+}
+
+/// Straight to the zone.
+fn give_large(page: PagePtr, order: Order) {
+    debug::freed(page, order);
+    stat::add(Item::PgFree, order.pages() as i64);
+    memory().zone(page.zone_id()).free_block(page, order);
 }
 
 #[inline(always)]
@@ -75,6 +82,9 @@ pub(super) fn put_more_of_block(page: PagePtr, order: Order, more: More) {
 #[cold]
 #[inline(never)]
 fn free_unusual(page: PagePtr, mut order: Order) {
+    if page.flags().contains(PageFlags::RESERVED) && device::freed(page) {
+        return;
+    }
     if page.flags().intersects(PageFlags::BAD_AT_FREE) {
         return bad(page, "freed with a flag that must not be set");
     }
@@ -97,7 +107,7 @@ fn free_all_but_first(page: PagePtr, order: Order) {
     for half in Order::all().take_while(|&half| half < order) {
         let rest = page.nth(half.pages());
         rest.init_flags(PageFlags::empty());
-        memory().zone(ZoneId::Normal).free_block(rest, half);
+        give_large(rest, half);
     }
 }
 
@@ -105,9 +115,10 @@ fn free_all_but_first(page: PagePtr, order: Order) {
 #[cold]
 #[inline(never)]
 pub(super) fn bad(page: PagePtr, what: &str) {
-    log::error!("bad page: {what}: {page:?}");
+    let history = debug::History(page);
+    log::error!("bad page: {what}: {history}");
     if cfg!(debug_assertions) {
-        panic!("bad page: {what}: {page:?}");
+        panic!("bad page: {what}: {history}");
     }
 }
 

@@ -5,15 +5,25 @@
 //! mapping and no type; whoever frees it has to bring it back like that.
 
 mod block;
+mod bulk;
 mod compound;
+pub mod debug;
+pub mod device;
 mod folio_ref;
 mod free;
+mod hooks;
+mod isolate;
+pub mod kpage;
 mod slow;
 mod validate;
 mod zero;
 
 pub use block::PageBlock;
+pub use bulk::alloc_pages_bulk;
 pub use folio_ref::FolioRef;
+pub(crate) use hooks::Hooks;
+pub use hooks::{Reclaim, WakeKswapd, register_kswapd, register_reclaim};
+pub use isolate::{isolate_block, undo_isolate};
 pub(crate) use slow::FailureLog;
 pub use validate::validate;
 #[cfg(not(target_os = "none"))]
@@ -21,16 +31,17 @@ pub use validate::validate_still;
 pub(crate) use zero::ZeroPage;
 pub use zero::zero_folio;
 
-use rux_machine::{Hot, HotExt, Hw, IrqGuard, PreemptGuard, Scope, cold};
+use core::panic::Location;
+
+use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard, PreemptGuard, Scope, cold};
 
 use crate::addr::{Order, PAGE_SIZE};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::memory::{memory, this_hart};
 use crate::page::{Folio, MappingWord, PagePtr};
-use crate::pcp;
-use crate::stat::{self, Item};
-use crate::zone::{AllocFlags, MigrateType, ZoneId};
+use crate::pcp::{self, Asked};
+use crate::zone::MigrateType;
 
 /// Allocates a folio of `order` for user or file memory: one reference, no flags, no mapping; its bytes
 /// are whatever was there, unless `gfp` has `ZERO`.
@@ -40,6 +51,7 @@ use crate::zone::{AllocFlags, MigrateType, ZoneId};
 /// # Errors
 /// No memory, after what `gfp` allows was tried.
 #[inline(always)]
+#[track_caller]
 pub fn alloc_folio(gfp: Gfp, order: Order) -> Result<FolioRef, AllocError> {
     let head = alloc(gfp, order)?;
     if order != Order::ZERO {
@@ -55,6 +67,7 @@ pub fn alloc_folio(gfp: Gfp, order: Order) -> Result<FolioRef, AllocError> {
 /// # Errors
 /// No memory, after what `gfp` allows was tried.
 #[inline(always)]
+#[track_caller]
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Result<PageBlock, AllocError> {
     let first = alloc(gfp, order)?;
     if gfp.contains(Gfp::COMP) && order != Order::ZERO {
@@ -64,14 +77,11 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Result<PageBlock, AllocError> {
 }
 
 #[inline(always)]
+#[track_caller]
 fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    let page = if order.get() < pcp::ORDERS {
-        match pop(gfp, order) {
-            Some(page) => page,
-            None => slow::alloc(gfp, order)?,
-        }
-    } else {
-        alloc_large(gfp, order)?
+    let page = match pop(gfp, order) {
+        Some(page) => page,
+        None => slow::alloc(gfp, order, Location::caller())?,
     };
     if gfp.contains(Gfp::ZERO) {
         zero(page, order);
@@ -81,30 +91,18 @@ fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
     Ok(page)
 }
 
-/// From this hart's list, if it has one and nothing special is asked of the thread.
+/// From this hart's list of what `gfp` tries first, if there is one and nothing special is asked of the thread.
 #[inline(always)]
 fn pop(gfp: Gfp, order: Order) -> Option<PagePtr> {
-    if Hw::scope() != Scope::default() {
+    // Movable memory of the kernel's own, and what only a low zone will do for, go the long way.
+    let usual = !gfp.contains(Gfp::DMA32) && (!gfp.contains(Gfp::MOVABLE) || gfp.contains(Gfp::HIGHMEM));
+    if !pcp::has_list(order) || !usual || Hw::scope() != Scope::default() {
         return None;
     }
     let irqs = IrqGuard::new();
     let page = this_hart().pcp.pop(&irqs, order, MigrateType::of(gfp))?;
     page.count().set_first();
     Some(page)
-}
-
-/// Straight from the zone, if that is above its low watermark and nothing special is asked of the thread.
-#[inline(never)]
-fn alloc_large(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    if Hw::scope() == Scope::default()
-        && let Some(page) =
-            memory().zone(ZoneId::of(gfp)).alloc_block(order, MigrateType::of(gfp), AllocFlags::LOW)
-    {
-        page.count().set_first();
-        stat::add(Item::PgAlloc, order.pages() as i64);
-        return Ok(page);
-    }
-    slow::alloc(gfp, order)
 }
 
 fn zero(page: PagePtr, order: Order) {
@@ -117,16 +115,57 @@ fn zero(page: PagePtr, order: Order) {
 
 /// Gives this hart's lists back to the zones. From anywhere.
 pub fn drain_pcp() {
-    let irqs = IrqGuard::new();
-    this_hart().pcp.drain(&irqs, memory().zone(ZoneId::Normal));
+    let _irqs = IrqGuard::new();
+    let hart = this_hart();
+    hart.pcp.drain();
+    // Who asks at this moment has it.
+    hart.seat.serve(|| ());
 }
 
-/// Gives the lists of all harts back to the zones. Interrupts are on and no spinlock is held.
+/// Gives the lists of all harts back to the zones. Interrupts are on and no spinlock is held. On return those of all
+/// harts that serve interrupts are drained, and of those that are away.
 pub fn drain_all() {
     // Pinned, so that "the others" are the others.
-    let _here = PreemptGuard::new();
+    let here = PreemptGuard::new();
     drain_pcp();
-    cold::run_on(cold::online().without(Hw::hart()), |_| drain_pcp(), core::ptr::null_mut());
+    let mut harts = HartMask::EMPTY;
+    for (index, hart) in memory().harts().iter().enumerate().filter(|&(index, _)| index != here.hart()) {
+        let asked = hart.seat.ask(|| {
+            let _irqs = IrqGuard::new();
+            hart.pcp.drain();
+        });
+        if asked == Asked::Hart {
+            harts = harts.with(index);
+        }
+    }
+    cold::run_on(harts.and(cold::online()), |_| serve_drain(), core::ptr::null_mut());
+}
+
+/// Drains this hart's lists if somebody asked for that. From anywhere; the slow path does it by itself.
+pub fn serve_drain() {
+    let _irqs = IrqGuard::new();
+    let hart = this_hart();
+    hart.seat.serve(|| hart.pcp.drain());
+}
+
+/// Says that the hart which runs this uses the allocator from now on: before its first allocation.
+pub fn hart_arrives() {
+    memory().this_hart_arrives();
+}
+
+/// Says that the hart which runs this uses the allocator no more: its lists are given back. After its last
+/// allocation; it may arrive again.
+pub fn hart_leaves() {
+    let _irqs = IrqGuard::new();
+    let hart = this_hart();
+    hart.pcp.drain();
+    hart.seat.leave();
+}
+
+/// Once a second on each hart: it keeps less if it did not need what it has (Linux: `refresh_cpu_vm_stats`).
+pub fn tick() {
+    let _irqs = IrqGuard::new();
+    this_hart().pcp.decay();
 }
 
 /// Pages that are free, in the zones and on the harts' lists (`MemFree`). Exact when nobody allocates
@@ -138,15 +177,6 @@ pub fn free_pages_count() -> u64 {
 /// Pages that the allocator was given (`MemTotal`).
 pub fn total_pages() -> u64 {
     memory().total_pages()
-}
-
-/// Frees memory so that an allocation of `order` may succeed, within `gfp`; says how many pages it freed: 0
-/// is the end of the matter. Called without spinlocks, in a thread that may sleep.
-pub type Reclaim = fn(gfp: Gfp, order: Order) -> usize;
-
-/// Registers who frees memory when there is none: until then, slab gives back what it keeps ready.
-pub fn register_reclaim(reclaim: Reclaim) {
-    *memory().reclaim.lock() = Some(reclaim);
 }
 
 #[cfg(test)]

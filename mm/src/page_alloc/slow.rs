@@ -1,13 +1,16 @@
-//! What an allocation does when this hart's list has nothing for it (Linux: `__alloc_pages_slowpath`).
+//! What an allocation does when this hart's list has nothing for it (Linux: `get_page_from_freelist`,
+//! `__alloc_pages_slowpath`).
 //!
-//! First the zone, down to the low watermark; then as far down as the `Gfp` lets it; then, if the
-//! caller may sleep, all harts' lists are drained and memory is reclaimed, as long as that frees any.
+//! First all zones that it may use, the highest first, down to the low watermark; then as far down as the `Gfp`
+//! lets it; then, if the caller may sleep, all harts' lists are drained and memory is reclaimed, as long as that
+//! frees any.
 
+use core::panic::Location;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rux_machine::{Hot, HotExt, Hw, IrqGuard, cold};
+use rux_machine::{Hot, HotExt, Hw, IrqGuard, Scope, cold};
 
-use super::{Reclaim, drain_all, drain_pcp};
+use super::{debug, drain_all, drain_pcp};
 use crate::addr::Order;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
@@ -16,7 +19,7 @@ use crate::memory::{memory, this_hart};
 use crate::page::PagePtr;
 use crate::pcp;
 use crate::stat::{self, Item};
-use crate::zone::{AllocFlags, MigrateType, ZoneId};
+use crate::zone::{AllocFlags, Force, MigrateType, Request, Zone, ZoneId};
 
 /// Blocks larger than this are not worth many tries (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
 const COSTLY_ORDER: usize = 3;
@@ -24,42 +27,82 @@ const COSTLY_ORDER: usize = 3;
 /// Takes a block with one reference.
 #[cold]
 #[inline(never)]
-pub(super) fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
+pub(super) fn alloc(gfp: Gfp, order: Order, site: &'static Location<'static>) -> Result<PagePtr, AllocError> {
     if inject::due(gfp) {
         return Err(AllocError);
     }
-    let mut gfp = gfp.in_scope();
-    if !memory().may_sleep.load(Relaxed) {
-        gfp.remove(Gfp::DIRECT_RECLAIM);
-    }
-    let page = match take(gfp, order, AllocFlags::LOW) {
+    let gfp = usable(gfp);
+    let page = match take(gfp, order, first_flags(gfp)) {
         Some(page) => page,
         None => harder(gfp, order)?,
     };
+    debug::allocated(page, order, gfp, site);
     page.count().set_first();
     Ok(page)
 }
 
-fn take(gfp: Gfp, order: Order, flags: AllocFlags) -> Option<PagePtr> {
-    let (zone, kind) = (memory().zone(ZoneId::of(gfp)), MigrateType::of(gfp));
+/// What holds of `gfp` here and now: in the thread's scope, and while nobody may sleep yet.
+pub(super) fn usable(gfp: Gfp) -> Gfp {
+    let mut gfp = gfp.in_scope();
+    if !memory().may_sleep.load(Relaxed) {
+        gfp.remove(Gfp::DIRECT_RECLAIM);
+    }
+    gfp
+}
+
+/// The first try: where there is a zone below for what falls back, better that than to spoil a block (Linux:
+/// `alloc_flags_nofragment`).
+pub(super) fn first_flags(gfp: Gfp) -> AllocFlags {
+    let preferred = memory().preferred(ZoneId::of(gfp));
+    let below = preferred == ZoneId::Normal && memory().zone(ZoneId::Dma32).managed_pages() != 0;
+    if below { AllocFlags::LOW | AllocFlags::NO_FRAGMENT } else { AllocFlags::LOW }
+}
+
+/// Tries all zones.
+pub(super) fn take(gfp: Gfp, order: Order, flags: AllocFlags) -> Option<PagePtr> {
+    let request = Request { flags, highest: ZoneId::of(gfp) };
+    for zone in memory().zonelist(request.highest) {
+        if let Some(page) = take_from(zone, gfp, order, request) {
+            return Some(page);
+        }
+    }
+    if flags.contains(AllocFlags::NO_FRAGMENT) {
+        return take(gfp, order, flags - AllocFlags::NO_FRAGMENT);
+    }
+    None
+}
+
+fn take_from(zone: &Zone, gfp: Gfp, order: Order, request: Request) -> Option<PagePtr> {
+    let kind = MigrateType::of(gfp);
+    if zone.below_high.load(Relaxed) == 0 && !zone.is_above_high() {
+        zone.below_high.store(1, Relaxed);
+    }
     let irqs = IrqGuard::new();
     let hart = this_hart();
-    if order.get() < pcp::ORDERS {
-        hart.pcp.refill(&irqs, zone, order, kind, flags)
-    } else {
-        let page = zone.alloc_block(order, kind, flags)?;
-        hart.stat.add(Item::PgAlloc, order.pages() as i64);
-        Some(page)
+    hart.seat.serve(|| hart.pcp.drain());
+    let kept = request.flags.contains(AllocFlags::HIGHATOMIC);
+    // What is kept for the urgent is not for a hart's list.
+    if pcp::has_list(order) && !kept {
+        return hart.pcp.refill(&irqs, zone, order, kind, request);
     }
+    let page = zone.alloc_block(order, kind, request)?;
+    hart.stat.add(Item::pgalloc(zone.id()), order.pages() as i64);
+    if kept {
+        zone.reserve_highatomic(page, order);
+    }
+    Some(page)
 }
 
 /// How far down the caller may go (Linux: `gfp_to_alloc_flags`, `__gfp_pfmemalloc_flags`).
-fn flags_of(gfp: Gfp) -> AllocFlags {
+fn flags_of(gfp: Gfp, order: Order) -> AllocFlags {
     let mut flags = AllocFlags::empty();
     if gfp.contains(Gfp::HIGH) {
-        flags |= AllocFlags::RESERVE;
-        if !gfp.may_sleep() && !gfp.contains(Gfp::NOMEMALLOC) {
-            flags |= AllocFlags::NON_BLOCK;
+        flags |= AllocFlags::MIN_RESERVE;
+    }
+    if !gfp.may_sleep() && !gfp.contains(Gfp::NOMEMALLOC) {
+        flags |= AllocFlags::NON_BLOCK;
+        if order != Order::ZERO {
+            flags |= AllocFlags::HIGHATOMIC;
         }
     }
     if gfp.contains(Gfp::MEMALLOC) && !gfp.contains(Gfp::NOMEMALLOC) {
@@ -69,7 +112,10 @@ fn flags_of(gfp: Gfp) -> AllocFlags {
 }
 
 fn harder(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    let flags = flags_of(gfp);
+    if gfp.contains(Gfp::KSWAPD_RECLAIM) {
+        memory().hooks.wake_kswapd(ZoneId::of(gfp), order);
+    }
+    let flags = flags_of(gfp, order);
     if let Some(page) = take(gfp, order, flags) {
         return Ok(page);
     }
@@ -95,36 +141,52 @@ fn harder(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
 }
 
 fn reclaiming(gfp: Gfp, order: Order, flags: AllocFlags) -> Option<PagePtr> {
-    stat::inc(Item::AllocStall);
+    stat::inc(Item::allocstall(ZoneId::of(gfp)));
     drain_all();
     if let Some(page) = take(gfp, order, flags) {
         return Some(page);
     }
-    let reclaim: Reclaim = (*memory().reclaim.lock())?;
-    loop {
+    unreserve(gfp, Force::No);
+    while let Some(reclaim) = memory().hooks.reclaim() {
+        // What it allocates to free memory is worth the reserve, and must not end up here.
+        let scope = Hw::thread().enter_scope(Scope::MEMALLOC);
         let freed = reclaim(gfp, order);
+        Hw::thread().set_scope(scope);
         if let Some(page) = take(gfp, order, flags) {
             return Some(page);
         }
         let costly = order.get() > COSTLY_ORDER && !gfp.contains(Gfp::RETRY_MAYFAIL);
         if freed == 0 || gfp.contains(Gfp::NORETRY) || costly || cold::fatal_signal() {
-            return None;
+            break;
         }
         // What was freed may be on another hart's lists.
         drain_all();
         cold::reschedule();
     }
+    // Better an urgent allocation that fails one day than one that fails now.
+    if unreserve(gfp, Force::Yes) { take(gfp, order, flags) } else { None }
 }
 
-/// `Gfp::NOFAIL`: the reserves, and then others' turn until there is something. No site asks for it.
+/// Gives blocks that are kept for the urgent back; says whether there was one.
+fn unreserve(gfp: Gfp, force: Force) -> bool {
+    let mut any = false;
+    for zone in memory().zonelist(ZoneId::of(gfp)) {
+        any |= zone.unreserve_highatomic(MigrateType::of(gfp), force);
+    }
+    any
+}
+
+/// `Gfp::NOFAIL`: part of the reserve, and then others' turn until there is something. No site asks for it.
 #[cold]
 fn never_failing(gfp: Gfp, order: Order, flags: AllocFlags) -> PagePtr {
+    debug_assert!(gfp.may_sleep() && order.get() <= 1, "an allocation that can neither fail nor succeed");
     loop {
-        if let Some(page) = take(gfp, order, flags | AllocFlags::NO_WATERMARKS) {
+        // Not all of it: who frees memory needs some (Linux does the same).
+        if let Some(page) = take(gfp, order, flags | AllocFlags::MIN_RESERVE | AllocFlags::NON_BLOCK) {
             return page;
         }
         cold::reschedule();
-        Hw::relax();
+        cold::nap();
         if let Some(page) = reclaiming(gfp, order, flags) {
             return page;
         }

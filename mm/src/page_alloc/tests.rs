@@ -8,7 +8,7 @@ use crate::host::{HostMachine, RAM_BASE};
 use crate::inject::{self, Then};
 use crate::memory::BootOptions;
 use crate::page::{PageFlags, PageType, pfn_to_online_page};
-use crate::zone::{Watermark, Zone};
+use crate::zone::{Watermark, Zone, ZoneId};
 
 const MB: usize = 1 << 20;
 /// Enough for several blocks of the largest order; under Miri every byte counts.
@@ -20,8 +20,9 @@ fn order(order: usize) -> Order {
     Order::new(order).unwrap()
 }
 
+/// The one zone with memory: all of it is below 4 GiB.
 fn normal() -> &'static Zone {
-    memory().zone(ZoneId::Normal)
+    memory().zone(ZoneId::Dma32)
 }
 
 /// What the model keeps: the frames that are in use, and the blocks that it holds.
@@ -324,7 +325,8 @@ fn a_folio_counts_its_mappings() {
 #[test]
 fn holes_and_odd_ends_are_not_handed_out() {
     let ranges = [(RAM_BASE, 3 * MB as u64 + 4096), (RAM_BASE + 200 * MB as u64, 2 * MB as u64)];
-    let machine = HostMachine::with_ram(&ranges, 2, BootOptions { min_free_kbytes: Some(64) });
+    let machine =
+        HostMachine::with_ram(&ranges, 2, BootOptions { min_free_kbytes: Some(64), ..Default::default() });
     assert_eq!(total_pages(), 256 * 5 + 1);
     let mut held = Vec::new();
     while let Ok(page) = alloc_pages(Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN, Order::ZERO) {

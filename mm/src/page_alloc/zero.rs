@@ -32,3 +32,8 @@ impl ZeroPage {
 pub fn zero_folio() -> Result<&'static FolioRef, AllocError> {
     crate::memory().zero_page.get()
 }
+
+/// Whether it is the page of zeroes.
+pub(super) fn is_zero_page(page: &crate::page::Page) -> bool {
+    crate::memory().zero_page.0.get().is_some_and(|zero| zero.pfn() == page.pfn())
+}

@@ -3,19 +3,20 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{AllocFlags, FreeLists, ListOffset, MigrateType, Zone};
+use super::migrate::set_block_type;
+use super::{AllocFlags, BLOCK_ORDER, FreeLists, MigrateType, Request, Zone};
 use crate::addr::Order;
 use crate::page::{Count, PagePtr};
 
 impl Zone {
     /// Takes one block, if the watermark allows. It is nobody's: no reference, no type.
     #[inline(always)]
-    pub(crate) fn alloc_block(&self, order: Order, kind: MigrateType, flags: AllocFlags) -> Option<PagePtr> {
+    pub(crate) fn alloc_block(&self, order: Order, kind: MigrateType, request: Request) -> Option<PagePtr> {
         let mut lists = self.lists.lock();
-        if !self.watermark_ok(order, 1, flags) {
+        if !self.watermark_ok(order, 1, request) {
             return None;
         }
-        let page = lists.take(order, kind)?;
+        let page = lists.take(order, kind, request.flags)?;
         self.sub_free(order.pages());
         Some(page)
     }
@@ -27,19 +28,21 @@ impl Zone {
         &self,
         order: Order,
         kind: MigrateType,
-        flags: AllocFlags,
+        request: Request,
         wanted: usize,
         mut each: impl FnMut(PagePtr),
     ) -> usize {
         let mut lists = self.lists.lock();
         let wanted = match () {
-            _ if self.watermark_ok(order, wanted, flags) => wanted,
-            _ if self.watermark_ok(order, 1, flags) => 1,
+            _ if self.watermark_ok(order, wanted, request) => wanted,
+            _ if self.watermark_ok(order, 1, request) => 1,
             _ => return 0,
         };
         let mut got = 0;
         while got < wanted {
-            let Some((first, units)) = lists.take_units(order, kind, wanted - got) else { break };
+            let Some((first, units)) = lists.take_units(order, kind, request.flags, wanted - got) else {
+                break;
+            };
             // Descending, so that a last-in-first-out list hands them out in ascending order.
             for unit in (0..units).rev() {
                 each(first.nth(unit << order.get()));
@@ -54,31 +57,31 @@ impl Zone {
     #[inline(always)]
     pub(crate) fn free_block(&self, page: PagePtr, order: Order) {
         let mut lists = self.lists.lock();
-        lists.put(page, order);
-        self.add_free(order.pages());
+        let counted = lists.put(page, order);
+        self.add_free(counted);
     }
 
     /// Gives a chain of blocks back, linked as `pcp` links them; says how many there were.
     pub(crate) fn free_chain(&self, chain: impl Iterator<Item = PagePtr>, order: Order) -> usize {
         let mut lists = self.lists.lock();
-        let mut freed = 0;
+        let (mut freed, mut counted) = (0, 0);
         for page in chain {
-            lists.put(page, order);
+            counted += lists.put(page, order);
             freed += 1;
         }
-        self.add_free(freed << order.get());
+        self.add_free(counted);
         freed
     }
 
     /// Under the lock, so that a plain store does.
     #[inline(always)]
-    fn add_free(&self, pages: usize) {
+    pub(super) fn add_free(&self, pages: usize) {
         self.free.store(self.free.load(Relaxed) + pages as u64, Relaxed);
     }
 
     /// Under the lock.
     #[inline(always)]
-    fn sub_free(&self, pages: usize) {
+    pub(super) fn sub_free(&self, pages: usize) {
         self.free.store(self.free.load(Relaxed) - pages as u64, Relaxed);
     }
 }
@@ -86,25 +89,31 @@ impl Zone {
 impl FreeLists {
     /// Takes a block of `order`. Where the free blocks of its mobility are larger, the smallest is cut.
     #[inline(always)]
-    fn take(&mut self, order: Order, kind: MigrateType) -> Option<PagePtr> {
-        let (page, from, kind) = self.take_larger(order, kind)?;
+    fn take(&mut self, order: Order, kind: MigrateType, flags: AllocFlags) -> Option<PagePtr> {
+        let (page, from, kind) = self.take_larger(order, kind, flags)?;
         self.cut(page, from, order, kind);
-        page.home.set(ListOffset::of(page.block_kind()));
+        page.home.set(self.home(page.block_kind()));
         Some(page)
     }
 
     /// Takes blocks of `order` that lie side by side: one, or as many as the smallest block that is
     /// large enough has, up to `units`. Says how many: a power of two.
     #[inline(always)]
-    fn take_units(&mut self, order: Order, kind: MigrateType, units: usize) -> Option<(PagePtr, usize)> {
-        let (page, from, kind) = self.take_larger(order, kind)?;
+    fn take_units(
+        &mut self,
+        order: Order,
+        kind: MigrateType,
+        flags: AllocFlags,
+        units: usize,
+    ) -> Option<(PagePtr, usize)> {
+        let (page, from, kind) = self.take_larger(order, kind, flags)?;
         let most = Order::new(order.get() + units.ilog2() as usize).unwrap_or(Order::MAX);
         let keep = most.min(from);
         self.cut(page, from, keep, kind);
         let units = 1 << (keep.get() - order.get());
-        let list = ListOffset::of(page.block_kind());
+        let home = self.home(page.block_kind());
         for unit in 0..units {
-            page.nth(unit << order.get()).home.set(list);
+            page.nth(unit << order.get()).home.set(home);
         }
         Some((page, units))
     }
@@ -112,10 +121,50 @@ impl FreeLists {
     /// Takes the smallest block of at least `order` from its list; its order, and whose lists its rest
     /// belongs on.
     #[inline(always)]
-    fn take_larger(&mut self, order: Order, kind: MigrateType) -> Option<(PagePtr, Order, MigrateType)> {
+    fn take_larger(
+        &mut self,
+        order: Order,
+        kind: MigrateType,
+        flags: AllocFlags,
+    ) -> Option<(PagePtr, Order, MigrateType)> {
+        if flags.contains(AllocFlags::HIGHATOMIC)
+            && let Some(found) = self.take_own(order, MigrateType::HighAtomic)
+        {
+            return Some(found);
+        }
+        if let Some(found) = self.take_own(order, kind) {
+            return Some(found);
+        }
+        self.take_other(order, kind, flags)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_other(
+        &mut self,
+        order: Order,
+        kind: MigrateType,
+        flags: AllocFlags,
+    ) -> Option<(PagePtr, Order, MigrateType)> {
+        let whole = flags.contains(AllocFlags::NO_FRAGMENT) && order < BLOCK_ORDER;
+        let least = if whole { BLOCK_ORDER } else { order };
+        self.steal(order, least, kind).or_else(|| {
+            // To fail now is worse than to fail one of several pages later.
+            let urgent = flags.contains(AllocFlags::NON_BLOCK);
+            urgent.then(|| self.take_own(order, MigrateType::HighAtomic))?
+        })
+    }
+
+    /// The smallest block of at least `order` of `kind`'s own.
+    #[inline(always)]
+    pub(super) fn take_own(
+        &mut self,
+        order: Order,
+        kind: MigrateType,
+    ) -> Option<(PagePtr, Order, MigrateType)> {
         let fit = self.filled(kind) >> order.get();
         if fit == 0 {
-            return self.steal(order, kind);
+            return None;
         }
         let from = Order::new(order.get() + fit.trailing_zeros() as usize)?;
         Some((self.pop(from, kind)?, from, kind))
@@ -133,15 +182,20 @@ impl FreeLists {
         }
     }
 
-    /// Puts a block back, joined with its buddies as far as they are free.
+    /// Puts a block back, joined with its buddies as far as they are free. Says how many pages more count
+    /// as free: those of the block, or none if it is isolated.
     #[inline(always)]
-    fn put(&mut self, page: PagePtr, order: Order) {
+    pub(super) fn put(&mut self, page: PagePtr, order: Order) -> usize {
         check_alignment(page, order);
         let kind = page.block_kind();
+        let counted = if kind == MigrateType::Isolate as u32 { 0 } else { order.pages() };
         let (mut page, mut order) = (page, order);
         while let Some(up) = order.up() {
             let buddy = page.buddy(order);
             if buddy.count().raw() != Count::buddy_word(order.get()) {
+                break;
+            }
+            if order >= BLOCK_ORDER && !joins(page, buddy) {
                 break;
             }
             self.remove(buddy);
@@ -149,7 +203,22 @@ impl FreeLists {
             order = up;
         }
         self.push(page, order, kind);
+        counted
     }
+}
+
+/// Whether two free blocks that are whole blocks of their mobility may become one, and makes them one mobility.
+#[cold]
+#[inline(never)]
+fn joins(page: PagePtr, buddy: PagePtr) -> bool {
+    let (mine, other) = (page.block_kind(), buddy.block_kind());
+    if mine != other {
+        if !MigrateType::merges(mine) || !MigrateType::merges(other) {
+            return false;
+        }
+        set_block_type(buddy, MigrateType::from_index(mine));
+    }
+    true
 }
 
 /// A block that is not aligned to its size cannot come from here: whoever frees it made it up.

@@ -4,7 +4,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::list::is_on;
-use super::{FreeLists, MigrateType, Zone};
+use super::{BLOCK_ORDER, FreeLists, MigrateType, Zone};
 use crate::addr::{Order, Pfn};
 use crate::page::arm::FreeArm;
 use crate::page::{Count, PagePtr, pfn_to_online_page};
@@ -30,7 +30,9 @@ impl Zone {
                 if count != lists.count(kind, order) {
                     return Err(Corrupt { what: "a free list is shorter than it says", pfn: Pfn::new(0) });
                 }
-                free += count << order.get();
+                if kind != MigrateType::Isolate {
+                    free += count << order.get();
+                }
             }
         }
         if free != self.free_pages() {
@@ -78,6 +80,11 @@ fn wrong_block(page: PagePtr, order: Order) -> Option<&'static str> {
         return Some("a page of a free block is in use");
     }
     let buddy = pfn_to_online_page(page.pfn().buddy(order));
-    let joined = order == Order::MAX || buddy.is_none_or(|buddy| buddy.count().buddy_order() != Some(order));
+    let apart = |buddy: PagePtr| {
+        let kinds = [page.block_kind(), buddy.block_kind()];
+        order >= BLOCK_ORDER && kinds[0] != kinds[1] && !kinds.into_iter().all(MigrateType::merges)
+    };
+    let joined = order == Order::MAX
+        || buddy.is_none_or(|buddy| buddy.count().buddy_order() != Some(order) || apart(buddy));
     if joined { None } else { Some("two free buddies are not joined") }
 }

@@ -12,7 +12,7 @@ use crate::page::{Count, Page, PagePtr};
 /// Bits of a list's number that are the order; the mobility is above.
 const ORDER_BITS: u32 = 4;
 /// Mobilities that the numbers have room for: a power of two, so that a mask bounds an index.
-const KINDS: usize = 4;
+const KINDS: usize = 8;
 const LISTS: usize = KINDS << ORDER_BITS;
 
 const _: () = assert!(Order::COUNT <= 1 << ORDER_BITS && MigrateType::COUNT <= KINDS);
@@ -35,6 +35,8 @@ pub(crate) struct FreeLists {
     lists: [List; LISTS],
     /// Of each mobility: bit `order` is set when that list has a block.
     filled: [u32; KINDS],
+    /// Of each mobility: where a page that is taken goes when it is freed ([`super::Home`]).
+    homes: [u32; KINDS],
 }
 
 // SAFETY: descriptors may be looked at by all; who owns the lists has their lock.
@@ -42,7 +44,7 @@ unsafe impl Send for FreeLists {}
 
 impl FreeLists {
     pub(crate) const fn new() -> Self {
-        Self { lists: [List { head: null_mut(), count: 0 }; LISTS], filled: [0; KINDS] }
+        Self { lists: [List { head: null_mut(), count: 0 }; LISTS], filled: [0; KINDS], homes: [0; KINDS] }
     }
 
     #[inline(always)]
@@ -53,6 +55,17 @@ impl FreeLists {
     #[inline(always)]
     fn now_empty(&mut self, number: u32) {
         self.filled[(number >> ORDER_BITS) as usize % KINDS] &= !(1 << (number % (1 << ORDER_BITS)));
+    }
+
+    /// Where pages of a mobility go when they are freed.
+    #[inline(always)]
+    pub(super) fn home(&self, kind: u32) -> u32 {
+        self.homes[kind as usize % KINDS]
+    }
+
+    /// See [`FreeLists::home`]; at boot.
+    pub(crate) fn set_home(&mut self, kind: MigrateType, home: u32) {
+        self.homes[kind as usize] = home;
     }
 
     /// Blocks of an order and type.

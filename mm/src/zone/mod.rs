@@ -7,7 +7,13 @@
 
 mod buddy;
 mod check;
+mod highatomic;
+mod info;
+mod isolate;
+mod layout;
 mod list;
+mod migrate;
+mod reserve;
 mod steal;
 mod watermark;
 
@@ -15,102 +21,97 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{Order, Pfn};
 use crate::gfp::Gfp;
-use crate::page::{Page, PagePtr};
 use crate::sync::{IrqSpinLock, Rank};
 
 pub use check::Corrupt;
+pub(crate) use highatomic::Force;
+pub use info::{ProtectedPages, ZoneInfo};
+pub use isolate::NotIsolated;
+pub use layout::{Amount, Layout};
 pub(crate) use list::FreeLists;
-pub use watermark::{AllocFlags, Watermark};
+pub use migrate::MigrateType;
+pub(crate) use migrate::{BlockWord, Home, init_block};
+pub use reserve::OutOfRange;
+pub use watermark::{AllocFlags, Request, Watermark};
+pub(crate) use watermark::{Settings, update as update_watermarks};
 
-/// log2 of the pages of a block whose pages have one mobility: 2 MiB (Linux: `pageblock_order`).
+/// log2 of the pages of a block whose pages have one mobility: 2 MiB (Linux: `pageblock_order`, the order
+/// of a huge page).
 pub const BLOCK_ORDER: Order = Order::HUGE;
 
 /// Which memory it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum ZoneId {
-    /// Ordinary memory: all that there is.
-    Normal,
+    /// Below 4 GiB: devices with 32-bit addresses reach it.
+    Dma32 = 0,
+    /// The rest that the kernel may use.
+    Normal = 1,
+    /// Only for what can be moved (`kernelcore=`, `movablecore=`, hot-added memory).
+    Movable = 2,
+    /// Of a device: has descriptors, but the allocator does not hand it out.
+    Device = 3,
 }
 
 impl ZoneId {
     /// How many zones there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 4;
+    /// Those that the allocator hands out.
+    pub const ALLOCATED: usize = 3;
     /// All, lowest memory first.
-    pub const ALL: [Self; Self::COUNT] = [Self::Normal];
+    pub const ALL: [Self; Self::COUNT] = [Self::Dma32, Self::Normal, Self::Movable, Self::Device];
 
     /// Its name in `/proc/zoneinfo`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Dma32 => "DMA32",
             Self::Normal => "Normal",
-        }
-    }
-
-    /// The highest zone that an allocation may use (Linux: `gfp_zone`).
-    #[inline(always)]
-    pub const fn of(_gfp: Gfp) -> Self {
-        Self::Normal
-    }
-}
-
-/// How the pages of a block may be got back (Linux: `enum migratetype`). The numbers are those of
-/// `Gfp`'s two bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum MigrateType {
-    /// Not at all: the kernel's own data.
-    Unmovable = 0,
-    /// By copying them elsewhere: user memory and the page cache.
-    Movable = 1,
-    /// By asking a shrinker.
-    Reclaimable = 2,
-}
-
-impl MigrateType {
-    /// How many there are.
-    pub const COUNT: usize = 3;
-    /// All, by number.
-    pub const ALL: [Self; Self::COUNT] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
-
-    /// What an allocation asks for (Linux: `gfp_migratetype`).
-    #[inline(always)]
-    pub const fn of(gfp: Gfp) -> Self {
-        match (gfp.bits() / Gfp::MOVABLE.bits()) & 3 {
-            1 => Self::Movable,
-            2 => Self::Reclaimable,
-            _ => Self::Unmovable,
+            Self::Movable => "Movable",
+            Self::Device => "Device",
         }
     }
 
     #[inline(always)]
     pub(crate) const fn from_index(index: u32) -> Self {
         match index {
-            1 => Self::Movable,
-            2 => Self::Reclaimable,
-            _ => Self::Unmovable,
+            0 => Self::Dma32,
+            1 => Self::Normal,
+            2 => Self::Movable,
+            _ => Self::Device,
         }
     }
 
-    /// Its name in `/proc/pagetypeinfo`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unmovable => "Unmovable",
-            Self::Movable => "Movable",
-            Self::Reclaimable => "Reclaimable",
+    /// The highest zone that an allocation may use (Linux: `gfp_zone`).
+    #[inline(always)]
+    pub const fn of(gfp: Gfp) -> Self {
+        if gfp.contains(Gfp::DMA32) {
+            Self::Dma32
+        } else if gfp.contains(Gfp::HIGHMEM.union(Gfp::MOVABLE)) {
+            Self::Movable
+        } else {
+            Self::Normal
         }
     }
 }
-
-const _: () = assert!(Gfp::RECLAIMABLE.bits() == 2 * Gfp::MOVABLE.bits());
 
 /// Memory of one kind.
 pub struct Zone {
     id: ZoneId,
     pub(crate) lists: IrqSpinLock<FreeLists>,
-    /// Pages in the free lists. Written under the lock, read by all.
+    /// Pages in the free lists, but for isolated ones. Written under the lock, read by all.
     free: AtomicU64,
-    /// The three watermarks, in pages.
-    marks: [AtomicU64; 3],
+    /// The four watermarks, in pages.
+    marks: [AtomicU64; Watermark::COUNT],
+    /// What is kept from allocations that could also have used the zones above, by their highest zone.
+    lowmem_reserve: [AtomicU64; ZoneId::COUNT],
+    /// Pages of blocks that are kept for [`MigrateType::HighAtomic`], free or not. Written under the lock.
+    highatomic: AtomicU64,
+    /// Blocks that are [`MigrateType::Isolate`]. Written under the lock.
+    isolated_blocks: AtomicU64,
+    /// Whether the last look found less than the high watermark free (Linux: `ZONE_BELOW_HIGH`).
+    pub(crate) below_high: AtomicU32,
+    /// How many pages harts keep of the zone.
+    pub(crate) pcp: crate::pcp::Settings,
     /// First frame, and one past the last.
     span: [AtomicU64; 2],
     /// Pages of RAM in the span.
@@ -125,7 +126,12 @@ impl Zone {
             id,
             lists: IrqSpinLock::new(Rank::Zone, FreeLists::new()),
             free: AtomicU64::new(0),
-            marks: [const { AtomicU64::new(0) }; 3],
+            marks: [const { AtomicU64::new(0) }; Watermark::COUNT],
+            lowmem_reserve: [const { AtomicU64::new(0) }; ZoneId::COUNT],
+            highatomic: AtomicU64::new(0),
+            isolated_blocks: AtomicU64::new(0),
+            below_high: AtomicU32::new(0),
+            pcp: crate::pcp::Settings::new(),
             span: [const { AtomicU64::new(0) }; 2],
             present: AtomicU64::new(0),
             managed: AtomicU64::new(0),
@@ -137,7 +143,7 @@ impl Zone {
         self.id
     }
 
-    /// Pages in the free lists; those on harts' lists are not in it.
+    /// Pages in the free lists; those on harts' lists and in isolated blocks are not in it.
     #[inline]
     pub fn free_pages(&self) -> u64 {
         self.free.load(Relaxed)
@@ -155,25 +161,14 @@ impl Zone {
         self.present.load(Relaxed)
     }
 
+    /// Pages of RAM that the allocator was not given.
+    pub(crate) fn absent_pages(&self) -> u64 {
+        self.present_pages() - self.managed_pages()
+    }
+
     /// The first frame, and one past the last; holes are in between.
     pub fn span(&self) -> (Pfn, Pfn) {
         (Pfn::new(self.span[0].load(Relaxed)), Pfn::new(self.span[1].load(Relaxed)))
-    }
-
-    /// How many free blocks of each order there are of one type (`/proc/pagetypeinfo`).
-    pub fn free_blocks_of(&self, kind: MigrateType) -> [u64; Order::COUNT] {
-        let mut counts = [0; Order::COUNT];
-        let lists = self.lists.lock();
-        for (count, order) in counts.iter_mut().zip(Order::all()) {
-            *count = lists.count(kind, order);
-        }
-        counts
-    }
-
-    /// How many free blocks of each order there are, over all types (`/proc/buddyinfo`).
-    pub fn free_blocks(&self) -> [u64; Order::COUNT] {
-        let of = MigrateType::ALL.map(|kind| self.free_blocks_of(kind));
-        core::array::from_fn(|order| of.iter().map(|counts| counts[order]).sum())
     }
 
     /// Adds a range of RAM to the span; nothing of it is free yet.
@@ -185,7 +180,7 @@ impl Zone {
         self.present.fetch_add(end - start, Relaxed);
     }
 
-    /// Gives a range of frames that nobody uses to the allocator, in the largest blocks.
+    /// Gives a range of frames that nobody uses to the allocator, in the largest blocks. All are the zone's.
     pub(crate) fn give(&self, start: Pfn, end: Pfn) {
         let mut at = start;
         while at < end {
@@ -196,67 +191,4 @@ impl Zone {
         }
         self.managed.fetch_add(end - start, Relaxed);
     }
-}
-
-impl PagePtr {
-    /// The number of the mobility of the block that the page is in.
-    #[inline(always)]
-    fn block_kind(self) -> u32 {
-        self.align_down(BLOCK_ORDER).block.0.load(Relaxed)
-    }
-}
-
-impl Page {
-    /// The mobility of the block that the page is in.
-    pub fn block_type(&self) -> MigrateType {
-        MigrateType::from_index(self.ptr().block_kind())
-    }
-}
-
-/// Where a hart's list of order 0 of some mobility is, in bytes from the first one: a page knows it, so
-/// that freeing it is no arithmetic.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ListOffset(u32);
-
-impl ListOffset {
-    #[inline(always)]
-    fn of(kind: u32) -> Self {
-        Self(kind * crate::pcp::KIND_BYTES)
-    }
-
-    /// Bytes.
-    #[inline(always)]
-    pub(crate) fn bytes(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Of the first page of an allocated block: the list of a hart that it goes to when it is freed, that of
-/// the mobility of its block; kept here so that a free need not look there. Written under the zone's lock.
-#[repr(transparent)]
-#[derive(Debug)]
-pub(crate) struct Home(AtomicU32);
-
-impl Home {
-    /// The list.
-    #[inline(always)]
-    pub(crate) fn list(&self) -> ListOffset {
-        ListOffset(self.0.load(Relaxed))
-    }
-
-    #[inline(always)]
-    fn set(&self, list: ListOffset) {
-        self.0.store(list.0, Relaxed);
-    }
-}
-
-/// The number of a mobility. Written under the zone's lock.
-#[repr(transparent)]
-#[derive(Debug)]
-pub(crate) struct BlockKind(AtomicU32);
-
-/// Sets the mobility of the block that starts with `first`. Under the zone's lock, or at boot.
-pub(crate) fn set_block_type(first: PagePtr, kind: MigrateType) {
-    debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
-    first.block.0.store(kind as u32, Relaxed);
 }

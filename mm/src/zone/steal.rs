@@ -4,17 +4,18 @@
 //! The largest block is taken first: it is most likely to bring a whole 2 MiB block along, and then the
 //! next allocations of that mobility stay within it.
 
-use super::{BLOCK_ORDER, FreeLists, MigrateType, set_block_type};
+use super::migrate::set_block_type;
+use super::{BLOCK_ORDER, FreeLists, MigrateType};
 use crate::addr::Order;
-use crate::page::PagePtr;
+use crate::page::{PageFlags, PagePtr};
 
 impl MigrateType {
     /// Where to look next, best first (Linux: `fallbacks`).
     const fn fallbacks(self) -> [Self; 2] {
         match self {
-            Self::Unmovable => [Self::Reclaimable, Self::Movable],
             Self::Movable => [Self::Reclaimable, Self::Unmovable],
             Self::Reclaimable => [Self::Unmovable, Self::Movable],
+            _ => [Self::Reclaimable, Self::Movable],
         }
     }
 
@@ -26,14 +27,20 @@ impl MigrateType {
 }
 
 impl FreeLists {
-    /// A block of at least `order` from the lists of another type than `kind`, out of the lists; its
-    /// order, and the type whose lists its rest belongs on.
+    /// A block of at least `order`, and of at least `least`, from the lists of another type than `kind`, out
+    /// of the lists; its order, and the type whose lists its rest belongs on.
     #[cold]
     #[inline(never)]
-    pub(super) fn steal(&mut self, order: Order, kind: MigrateType) -> Option<(PagePtr, Order, MigrateType)> {
+    pub(super) fn steal(
+        &mut self,
+        order: Order,
+        least: Order,
+        kind: MigrateType,
+    ) -> Option<(PagePtr, Order, MigrateType)> {
+        let least = least.max(order);
         let found = kind.fallbacks().into_iter().filter_map(|other| {
             let filled = self.filled(other);
-            (filled >> order.get() != 0).then(|| (filled.ilog2(), other))
+            (filled >> least.get() != 0).then(|| (filled.ilog2(), other))
         });
         // `max_by_key` would keep the last of equals; the first is the better one.
         let (largest, other) = found.reduce(|a, b| if b.0 > a.0 { b } else { a })?;
@@ -46,36 +53,56 @@ impl FreeLists {
             }
             return Some((page, largest, kind));
         }
-        if kind.claims(largest) && self.claim_block(page, kind) {
-            self.remove(page);
-            return Some((page, largest, kind));
+        if kind.claims(largest) {
+            if self.claim_block(page, other, kind) {
+                // The smallest that will do, of what the block brought.
+                return self.take_own(order, kind);
+            }
+            let page = self.pop(largest, other)?;
+            return Some((page, largest, other));
         }
-        // Not worth it: just this block, the smallest that will do. Its rest stays what it was.
-        let smallest = order.get() + (self.filled(other) >> order.get()).trailing_zeros() as usize;
-        let smallest = Order::new(smallest)?;
+        // Movable memory takes the smallest that will do: it will not stay.
+        let (smallest, other) = (order.get()..Order::COUNT).find_map(|order| {
+            let other = kind.fallbacks().into_iter().find(|&other| self.filled(other) >> order & 1 != 0)?;
+            Some((Order::new(order)?, other))
+        })?;
         let page = self.pop(smallest, other)?;
         Some((page, smallest, other))
     }
 
-    /// Makes the 2 MiB block around a free block `kind`'s, if half of it is free.
-    fn claim_block(&mut self, page: PagePtr, kind: MigrateType) -> bool {
+    /// Makes the 2 MiB block around a free block of `other`'s `kind`'s, if half of it is free or of a like
+    /// kind.
+    fn claim_block(&mut self, page: PagePtr, other: MigrateType, kind: MigrateType) -> bool {
         let first = page.align_down(BLOCK_ORDER);
         let free: usize = free_blocks(first).map(|(_, order)| order.pages()).sum();
-        if free < BLOCK_ORDER.pages() / 2 {
+        let half = BLOCK_ORDER.pages() / 2;
+        // What is in use there counts if it is as good as ours. Only of movable pages one can tell.
+        let alike = || match (kind, other) {
+            (MigrateType::Movable, _) => movable_pages(first),
+            (_, MigrateType::Movable) => BLOCK_ORDER.pages().saturating_sub(free + movable_pages(first)),
+            _ => 0,
+        };
+        if free < half && free + alike() < half {
             return false;
         }
-        for (page, order) in free_blocks(first) {
-            self.remove(page);
-            self.push(page, order, kind as u32);
-        }
-        set_block_type(first, kind);
+        self.move_block(first, kind);
         true
     }
 }
 
+/// Whether a page in use can be moved, as far as one can tell who has no reference to it: it is on an LRU list,
+/// or mapped.
+pub(super) fn looks_movable(page: PagePtr) -> bool {
+    page.page_type().is_none() && (page.flags().contains(PageFlags::LRU) || page.mapcount() != 0)
+}
+
+fn movable_pages(first: PagePtr) -> usize {
+    (0..BLOCK_ORDER.pages()).filter(|&index| looks_movable(first.nth(index))).count()
+}
+
 /// The free blocks within the 2 MiB block that starts with `first`. Whoever walks may move the block
 /// that it has to another list, but not join or split it.
-fn free_blocks(first: PagePtr) -> impl Iterator<Item = (PagePtr, Order)> {
+pub(super) fn free_blocks(first: PagePtr) -> impl Iterator<Item = (PagePtr, Order)> {
     let mut at = 0;
     core::iter::from_fn(move || {
         while at < BLOCK_ORDER.pages() {

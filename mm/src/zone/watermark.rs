@@ -4,14 +4,15 @@
 //! Pages on harts' lists do not count: they were taken already. So a list that has pages serves any
 //! allocation, and only what goes to the zone is checked.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bitflags::bitflags;
 
-use super::Zone;
+use super::{Zone, ZoneId, reserve};
 use crate::addr::Order;
+use crate::memory::Memory;
 
-/// Which of the three.
+/// Which of the marks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum Watermark {
@@ -21,26 +22,113 @@ pub enum Watermark {
     Low,
     /// Above it kswapd rests.
     High,
+    /// Above it memory of a slower kind may be moved here.
+    Promo,
+}
+
+impl Watermark {
+    /// How many there are.
+    pub const COUNT: usize = 4;
 }
 
 bitflags! {
-    /// How far down an allocation may go.
+    /// How far down an allocation may go, and where it may look.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct AllocFlags: u32 {
         /// Down to `Watermark::Low` only. The first try of every allocation.
         const LOW = 1 << 0;
         /// Half of the reserve below `Watermark::Min` (`Gfp::HIGH`).
-        const RESERVE = 1 << 1;
+        const MIN_RESERVE = 1 << 1;
         /// More of it: the caller cannot wait.
         const NON_BLOCK = 1 << 2;
         /// All of it: the caller frees memory (`Gfp::MEMALLOC`).
         const NO_WATERMARKS = 1 << 3;
+        /// The blocks that are kept for those who cannot wait and need several pages.
+        const HIGHATOMIC = 1 << 4;
+        /// No block of another mobility is spoiled, but for whole ones.
+        const NO_FRAGMENT = 1 << 5;
+
+        /// Any of those that go below the minimum (Linux: `ALLOC_RESERVES`).
+        const RESERVES = Self::MIN_RESERVE.bits() | Self::NON_BLOCK.bits();
+    }
+}
+
+/// What an allocation asks of a zone, beside order and mobility.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// How far down it may go.
+    pub flags: AllocFlags,
+    /// The highest zone that it may use.
+    pub highest: ZoneId,
+}
+
+/// What the administrator may set (`/proc/sys/vm`).
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// KiB that stay free.
+    pub(super) min_free_kbytes: AtomicU64,
+    /// Whether somebody said how many; then the formula does not apply.
+    pub(super) min_free_is_set: AtomicBool,
+    /// Distance between the marks, in ten-thousandths of a zone.
+    pub(super) scale_factor: AtomicU32,
+    /// How many pages of the zones above one page of this one is kept for; 0 for none at all.
+    pub(super) reserve_ratio: [AtomicU32; ZoneId::COUNT],
+    /// What part of a zone the lists of all harts may have: one in so many; 0 for Linux's own choice.
+    pub(super) high_fraction: AtomicU32,
+    /// How many harts there are.
+    pub(super) harts: AtomicU32,
+    /// Pages that programs cannot have while nothing is wrong.
+    pub(super) total_reserve: AtomicU64,
+}
+
+impl Settings {
+    pub(crate) const fn new() -> Self {
+        Self {
+            min_free_kbytes: AtomicU64::new(0),
+            min_free_is_set: AtomicBool::new(false),
+            scale_factor: AtomicU32::new(10),
+            reserve_ratio: [AtomicU32::new(256), AtomicU32::new(32), AtomicU32::new(0), AtomicU32::new(0)],
+            high_fraction: AtomicU32::new(0),
+            harts: AtomicU32::new(1),
+            total_reserve: AtomicU64::new(0),
+        }
+    }
+
+    /// At boot: how many harts there will be, and what the command line says of the reserve.
+    pub(crate) fn init(&self, harts: usize, min_free_kbytes: Option<u64>) {
+        self.harts.store(harts as u32, Relaxed);
+        if let Some(kbytes) = min_free_kbytes {
+            self.min_free_kbytes.store(kbytes, Relaxed);
+            self.min_free_is_set.store(true, Relaxed);
+        }
     }
 }
 
 /// KiB to keep free when nobody says (Linux: `calculate_min_free_kbytes`).
-fn default_min_free_kbytes(managed_kbytes: u64) -> u64 {
-    (managed_kbytes * 16).isqrt().clamp(128, 262_144)
+fn default_min_free_kbytes(lowmem_kbytes: u64) -> u64 {
+    (lowmem_kbytes * 16).isqrt().clamp(128, 262_144)
+}
+
+/// Works all marks and reserves out anew, and what harts may keep: after the zones or the settings have
+/// changed (Linux: `setup_per_zone_wmarks`, `setup_per_zone_lowmem_reserve`, `zone_set_pageset_high_and_batch`).
+pub(crate) fn update(memory: &Memory) {
+    let settings = &memory.settings;
+    // What is for movable memory alone needs no reserve: nobody urgent could have it.
+    let low_zones = || memory.zones.iter().filter(|zone| zone.id() <= ZoneId::Normal);
+    let lowmem: u64 = low_zones().map(Zone::managed_pages).sum();
+    if !settings.min_free_is_set.load(Relaxed) {
+        settings.min_free_kbytes.store(default_min_free_kbytes(lowmem * 4), Relaxed);
+    }
+    let min_pages = settings.min_free_kbytes.load(Relaxed) / 4;
+    let scale = u64::from(settings.scale_factor.load(Relaxed));
+    for zone in &memory.zones {
+        zone.set_watermarks(min_pages, lowmem, scale);
+    }
+    reserve::update(memory);
+    let (harts, fraction) = (settings.harts.load(Relaxed), settings.high_fraction.load(Relaxed));
+    for zone in &memory.zones {
+        zone.pcp.update(zone.managed_pages(), zone.watermark(Watermark::Low), harts, fraction);
+    }
 }
 
 impl Zone {
@@ -50,36 +138,58 @@ impl Zone {
         self.marks[which as usize].load(Relaxed)
     }
 
-    /// Sets the watermarks from the size of the zone and, if given, `min_free_kbytes`. The distance
-    /// between them is Linux's for a `watermark_scale_factor` of 10.
-    pub(crate) fn set_watermarks(&self, min_free_kbytes: Option<u64>) {
+    /// Sets the marks: the zone's share of `min_pages`, of `lowmem` pages in all, and `scale` ten-thousandths of
+    /// it from one to the next, a quarter of the minimum at least.
+    fn set_watermarks(&self, min_pages: u64, lowmem: u64, scale: u64) {
         let managed = self.managed_pages();
-        let kbytes = min_free_kbytes.unwrap_or_else(|| default_min_free_kbytes(managed * 4));
-        // At most a twentieth of a small machine, so that something is left to use.
-        let min = (kbytes / 4).min(managed / 20);
-        let step = (min / 4).max(managed / 1000);
-        for (mark, value) in self.marks.iter().zip([min, min + step, min + 2 * step]) {
-            mark.store(value, Relaxed);
+        let share = (min_pages as u128 * managed as u128 / lowmem.max(1) as u128) as u64;
+        let min =
+            if self.id <= ZoneId::Normal { share } else { (managed / 1024).clamp(32, 128).min(managed) };
+        let step = (share / 4).max((managed as u128 * scale as u128 / 10_000) as u64);
+        for (mark, distance) in self.marks.iter().zip(0..) {
+            mark.store(min + distance * step, Relaxed);
         }
+    }
+
+    /// What is kept from allocations that could use the zones up to `highest` as well.
+    #[inline]
+    pub fn lowmem_reserve(&self, highest: ZoneId) -> u64 {
+        self.lowmem_reserve[highest as usize].load(Relaxed)
+    }
+
+    pub(super) fn set_lowmem_reserve(&self, highest: ZoneId, pages: u64) {
+        self.lowmem_reserve[highest as usize].store(pages, Relaxed);
     }
 
     /// Whether `blocks` blocks of `order` may be taken.
     #[inline]
-    pub(super) fn watermark_ok(&self, order: Order, blocks: usize, flags: AllocFlags) -> bool {
+    pub(super) fn watermark_ok(&self, order: Order, blocks: usize, request: Request) -> bool {
+        let flags = request.flags;
         if flags.contains(AllocFlags::NO_WATERMARKS) {
             return true;
         }
+        let mut free = self.free_pages();
         let mut mark =
             self.watermark(if flags.contains(AllocFlags::LOW) { Watermark::Low } else { Watermark::Min });
-        if flags.contains(AllocFlags::RESERVE) {
-            mark -= mark / 2;
-        }
-        if flags.contains(AllocFlags::NON_BLOCK) {
-            mark -= mark / 4;
+        if flags.intersects(AllocFlags::RESERVES) {
+            if flags.contains(AllocFlags::MIN_RESERVE) {
+                mark -= mark / 2;
+                if flags.contains(AllocFlags::NON_BLOCK) {
+                    mark -= mark / 4;
+                }
+            }
+        } else {
+            // They are not for this one.
+            free = free.saturating_sub(self.highatomic.load(Relaxed));
         }
         // Whether there is a block that large is seen when it is taken.
-        let after = self.free_pages().checked_sub((blocks << order.get()) as u64);
-        after.is_some_and(|after| after >= mark)
+        let after = free.checked_sub((blocks << order.get()) as u64);
+        after.is_some_and(|after| after >= mark + self.lowmem_reserve(request.highest))
+    }
+
+    /// Whether more than the high watermark is free (Linux: `zone_watermark_ok` with `high_wmark_pages`).
+    pub(crate) fn is_above_high(&self) -> bool {
+        self.free_pages() > self.watermark(Watermark::High) + self.lowmem_reserve(self.id)
     }
 }
 

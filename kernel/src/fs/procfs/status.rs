@@ -33,7 +33,7 @@ pub(super) fn watermark(which: Watermark) -> u64 {
 
 /// Pages that programs cannot have while nothing is wrong (Linux: `totalreserve_pages`).
 pub(super) fn reserve_pages() -> u64 {
-    watermark(Watermark::High)
+    rux_mm::memory().total_reserve_pages()
 }
 
 /// Each zone's name and free blocks.

@@ -1,0 +1,141 @@
+//! Grouping by mobility: each block of 2 MiB says how its pages may be got back, and which zone it is of
+//! (Linux: `enum migratetype`, `get_pageblock_migratetype`). The word is in the descriptor of the block's
+//! first page, and is written under the zone's lock.
+
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::{BLOCK_ORDER, ZoneId};
+use crate::gfp::Gfp;
+use crate::page::{Page, PagePtr};
+
+/// How the pages of a block may be got back (Linux: `enum migratetype`). The first three numbers are those
+/// of `Gfp`'s two bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum MigrateType {
+    /// Not at all: the kernel's own data.
+    Unmovable = 0,
+    /// By copying them elsewhere: user memory and the page cache.
+    Movable = 1,
+    /// By asking a shrinker.
+    Reclaimable = 2,
+    /// Kept for allocations of several pages by those who cannot wait.
+    HighAtomic = 3,
+    /// By nobody now: the block is being emptied. Its free pages are not handed out, and do not count.
+    Isolate = 4,
+}
+
+impl MigrateType {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+    /// How many an allocation can ask for, which harts have lists of (Linux: `MIGRATE_PCPTYPES`).
+    pub const MOBILITIES: usize = 3;
+    /// All, by number.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Isolate];
+
+    /// What an allocation asks for (Linux: `gfp_migratetype`).
+    #[inline(always)]
+    pub const fn of(gfp: Gfp) -> Self {
+        match (gfp.bits() / Gfp::MOVABLE.bits()) & 3 {
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            _ => Self::Unmovable,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_index(index: u32) -> Self {
+        match index {
+            0 => Self::Unmovable,
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            3 => Self::HighAtomic,
+            _ => Self::Isolate,
+        }
+    }
+
+    /// Whether free blocks of two such types may become one (Linux: `migratetype_is_mergeable`).
+    pub(super) const fn merges(index: u32) -> bool {
+        index < Self::MOBILITIES as u32
+    }
+
+    /// Its name in `/proc/pagetypeinfo`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+            Self::HighAtomic => "HighAtomic",
+            Self::Isolate => "Isolate",
+        }
+    }
+}
+
+const _: () = assert!(Gfp::RECLAIMABLE.bits() == 2 * Gfp::MOVABLE.bits());
+
+const KIND_MASK: u32 = 7;
+const ZONE_SHIFT: u32 = 4;
+
+/// What a block's first page knows of the block: its mobility and its zone.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct BlockWord(AtomicU32);
+
+impl PagePtr {
+    /// The number of the mobility of the block that the page is in.
+    #[inline(always)]
+    pub(super) fn block_kind(self) -> u32 {
+        self.align_down(BLOCK_ORDER).block.0.load(Relaxed) & KIND_MASK
+    }
+
+    /// The zone that the page is of.
+    #[inline(always)]
+    pub(crate) fn zone_id(self) -> ZoneId {
+        ZoneId::from_index(self.align_down(BLOCK_ORDER).block.0.load(Relaxed) >> ZONE_SHIFT)
+    }
+}
+
+impl Page {
+    /// The mobility of the block that the page is in.
+    pub fn block_type(&self) -> MigrateType {
+        MigrateType::from_index(self.ptr().block_kind())
+    }
+
+    /// The zone that the page is of (Linux: `page_zonenum`).
+    pub fn zone(&self) -> ZoneId {
+        self.ptr().zone_id()
+    }
+}
+
+/// Says what block `first` starts is. At boot, or when the memory is new.
+pub(crate) fn init_block(first: PagePtr, zone: ZoneId, kind: MigrateType) {
+    debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
+    first.block.0.store((zone as u32) << ZONE_SHIFT | kind as u32, Relaxed);
+}
+
+/// Sets the mobility of the block that starts with `first`. Under the zone's lock.
+pub(super) fn set_block_type(first: PagePtr, kind: MigrateType) {
+    debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
+    first.block.0.store(first.block.0.load(Relaxed) & !KIND_MASK | kind as u32, Relaxed);
+}
+
+/// Of the first page of an allocated block: where a hart's list is that it goes to when it is freed, in
+/// bytes from the hart's first list; kept here so that a free need not work it out. Written under the
+/// zone's lock.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Home(AtomicU32);
+
+impl Home {
+    /// Bytes.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Relaxed) as usize
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, bytes: u32) {
+        self.0.store(bytes, Relaxed);
+    }
+}
