@@ -75,7 +75,7 @@ impl Drop for PageBlock {
     #[inline(always)]
     fn drop(&mut self) {
         match self.page.count().put_last() {
-            Ok(()) => free::free(self.page, self.order),
+            Ok(()) => free::free_raw(self.page, self.order),
             Err(more) => free::put_more_of_block(self.page, self.order, more),
         }
     }

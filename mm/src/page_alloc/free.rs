@@ -33,6 +33,22 @@ pub(super) fn free(page: PagePtr, order: Order) {
     give(page, order);
 }
 
+/// As [`free`], of a raw block, which has no flags as a rule, and so none to clear.
+#[inline(always)]
+pub(super) fn free_raw(page: PagePtr, order: Order) {
+    // SAFETY: the last reference is gone.
+    if pcp::has_list(order) && unsafe { page.flags_alone() }.is_empty() {
+        give(page, order);
+    } else {
+        free_flagged(page, order);
+    }
+}
+
+#[inline(never)]
+fn free_flagged(page: PagePtr, order: Order) {
+    free(page, order);
+}
+
 /// As [`free`], for orders that harts have no lists of.
 #[inline(never)]
 fn free_large(page: PagePtr, order: Order) {

@@ -41,7 +41,8 @@ use crate::gfp::Gfp;
 use crate::memory::{memory, this_hart};
 use crate::page::{Folio, MappingWord, PagePtr};
 use crate::pcp::{self, Asked};
-use crate::zone::MigrateType;
+use crate::stat::{self, Item};
+use crate::zone::{MigrateType, Request, ZoneId};
 
 /// Allocates a folio of `order` for user or file memory: one reference, no flags, no mapping; its bytes
 /// are whatever was there, unless `gfp` has `ZERO`.
@@ -79,7 +80,7 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Result<PageBlock, AllocError> {
 #[inline(always)]
 #[track_caller]
 fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    let page = match pop(gfp, order) {
+    let page = match if pcp::has_list(order) { pop(gfp, order) } else { pop_large(gfp, order) } {
         Some(page) => page,
         None => slow::alloc(gfp, order, Location::caller())?,
     };
@@ -96,11 +97,25 @@ fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
 fn pop(gfp: Gfp, order: Order) -> Option<PagePtr> {
     // Movable memory of the kernel's own, and what only a low zone will do for, go the long way.
     let usual = !gfp.contains(Gfp::DMA32) && (!gfp.contains(Gfp::MOVABLE) || gfp.contains(Gfp::HIGHMEM));
-    if !pcp::has_list(order) || !usual || Hw::scope() != Scope::default() {
+    if !usual || Hw::scope() != Scope::default() {
         return None;
     }
     let irqs = IrqGuard::new();
     let page = this_hart().pcp.pop(&irqs, order, MigrateType::of(gfp))?;
+    page.count().set_first();
+    Some(page)
+}
+
+/// Straight from the zone that `gfp` tries first, for orders that harts have no lists of.
+#[inline(never)]
+fn pop_large(gfp: Gfp, order: Order) -> Option<PagePtr> {
+    if Hw::scope() != Scope::default() || memory().debug.is_on() {
+        return None;
+    }
+    let request = Request { flags: slow::first_flags(gfp), highest: ZoneId::of(gfp) };
+    let zone = memory().zone(memory().preferred(request.highest));
+    let page = zone.alloc_block(order, MigrateType::of(gfp), request)?;
+    stat::add(Item::pgalloc(zone.id()), order.pages() as i64);
     page.count().set_first();
     Some(page)
 }

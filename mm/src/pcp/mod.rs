@@ -48,6 +48,11 @@ pub(crate) const ORDERS: usize = 4;
 const LISTS: usize = ORDERS + 1;
 const KINDS: usize = MigrateType::MOBILITIES;
 
+/// Blocks that a chunk has at least: fewer are not worth one.
+const SEALED: u32 = 8;
+/// A list is looked at after so many pushes at the earliest, unless its zone has no memory.
+const LOOK: u32 = 2;
+
 /// Whether harts keep lists of an order (Linux: `pcp_allowed_order`).
 #[inline(always)]
 pub(crate) const fn has_list(order: Order) -> bool {
@@ -235,7 +240,7 @@ impl Pcp {
         state.note(&list.news(), order, marks);
         let below_high = zone.below_high.load(Relaxed) != 0;
         let (high, less) = state.look(marks, order, below_high);
-        list.seal(((4 * marks.batch) >> order.get()).max(1));
+        list.seal(((4 * marks.batch) >> order.get()).max(SEALED));
         if less != 0 {
             self.shed(list, zone, order, less);
             if below_high && zone.is_above_high() {
@@ -243,7 +248,7 @@ impl Pcp {
             }
         }
         let spare = high.saturating_sub(state.count()).min(4 * marks.batch);
-        list.grant((spare >> order.get()).max(1));
+        list.grant((spare >> order.get()).max(if high == 0 { 1 } else { LOOK }));
     }
 
     /// Gives `pages` to the zone, of `list` first and then of the zone's others, as far as there are any.
