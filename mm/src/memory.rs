@@ -14,7 +14,8 @@ use crate::page::{Memmap, PAGES_PER_SECTION, PageFlags, pfn_to_page, section_map
 use crate::page_alloc::debug::{self, Checks};
 use crate::page_alloc::{FailureLog, Hooks, ZeroPage, device};
 use crate::paging::Paging;
-use crate::pcp::{Pcp, PcpInfo, Places, Seat};
+pub use crate::pcp::PcpInfo;
+use crate::pcp::{Pcp, Places, Seat};
 use crate::slab::SlabState;
 use crate::stat::Counters;
 use crate::zone::{

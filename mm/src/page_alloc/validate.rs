@@ -9,6 +9,7 @@ use crate::zone::Corrupt;
 use crate::{
     addr::Pfn,
     page::{PAGES_PER_SECTION, pfn_to_page},
+    zone::MigrateType,
 };
 
 /// Checks the free lists of all zones, and this hart's lists: links, counts, states of pages, joined
@@ -36,7 +37,11 @@ pub fn validate_still() -> Result<(), Corrupt> {
     let mut marked = 0;
     for section in memory().memmap.sections() {
         for pfn in section.get()..section.get() + PAGES_PER_SECTION {
-            marked += pfn_to_page(Pfn::new(pfn)).count().buddy_order().map_or(0, |order| order.pages());
+            let page = pfn_to_page(Pfn::new(pfn));
+            // What is isolated does not count as free.
+            if page.block_type() != MigrateType::Isolate {
+                marked += page.count().buddy_order().map_or(0, |order| order.pages());
+            }
         }
     }
     let free: u64 = memory().zones.iter().map(|zone| zone.free_pages()).sum();

@@ -57,7 +57,12 @@ impl Zone {
     #[inline(always)]
     pub(crate) fn free_block(&self, page: PagePtr, order: Order) {
         let mut lists = self.lists.lock();
-        let counted = lists.put(page, order);
+        let counted = if order > BLOCK_ORDER {
+            // Either half where it belongs: one may have been isolated meanwhile.
+            lists.put(page, BLOCK_ORDER) + lists.put(page.nth(BLOCK_ORDER.pages()), BLOCK_ORDER)
+        } else {
+            lists.put(page, order)
+        };
         self.add_free(counted);
     }
 
@@ -212,10 +217,11 @@ impl FreeLists {
 #[inline(never)]
 fn joins(page: PagePtr, buddy: PagePtr) -> bool {
     let (mine, other) = (page.block_kind(), buddy.block_kind());
+    // Of two isolated ones either may be put back alone.
+    if !MigrateType::merges(mine) || !MigrateType::merges(other) {
+        return false;
+    }
     if mine != other {
-        if !MigrateType::merges(mine) || !MigrateType::merges(other) {
-            return false;
-        }
         set_block_type(buddy, MigrateType::from_index(mine));
     }
     true

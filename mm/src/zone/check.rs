@@ -55,6 +55,7 @@ impl FreeLists {
                 _ if found > self.count(kind, order) => Some("a free list is longer than it says"),
                 _ if arm.prev.load(Relaxed) != prev => Some("a free list's links do not match"),
                 _ if !is_on(page, kind, order) => Some("a free block does not know its list"),
+                _ if page.block_kind() != kind as u32 => Some("a free block is on another mobility's list"),
                 _ => wrong_block(page, order),
             };
             if let Some(what) = wrong {
@@ -75,6 +76,9 @@ fn wrong_block(page: PagePtr, order: Order) -> Option<&'static str> {
     if page.count().raw() != Count::buddy_word(order.get()) {
         return Some("a free block is not marked so");
     }
+    if order > BLOCK_ORDER && page.nth(BLOCK_ORDER.pages()).block_kind() != page.block_kind() {
+        return Some("the halves of a free block are of two mobilities");
+    }
     let inside = (1..order.pages()).map(|index| page.nth(index));
     if inside.into_iter().any(|page| page.count().raw() != 0) || !page.flags().is_empty() {
         return Some("a page of a free block is in use");
@@ -82,7 +86,7 @@ fn wrong_block(page: PagePtr, order: Order) -> Option<&'static str> {
     let buddy = pfn_to_online_page(page.pfn().buddy(order));
     let apart = |buddy: PagePtr| {
         let kinds = [page.block_kind(), buddy.block_kind()];
-        order >= BLOCK_ORDER && kinds[0] != kinds[1] && !kinds.into_iter().all(MigrateType::merges)
+        order >= BLOCK_ORDER && !kinds.into_iter().all(MigrateType::merges)
     };
     let joined = order == Order::MAX
         || buddy.is_none_or(|buddy| buddy.count().buddy_order() != Some(order) || apart(buddy));

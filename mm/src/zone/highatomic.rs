@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{BLOCK_ORDER, FreeLists, MigrateType, Zone, migrate};
 use crate::addr::Order;
-use crate::page::PagePtr;
+use crate::page::{Count, PagePtr};
 
 impl Zone {
     /// After `page` of `order` went to one who cannot wait: keeps the block that it came from for the next.
@@ -74,6 +74,11 @@ impl FreeLists {
             moved += order.pages();
         }
         migrate::set_block_type(first, kind);
+        // A block that is free as a whole may join its buddy now.
+        if first.count().raw() == Count::buddy_word(BLOCK_ORDER.get()) {
+            self.remove(first);
+            self.put(first, BLOCK_ORDER);
+        }
         moved
     }
 }

@@ -59,11 +59,6 @@ impl Zone {
         self.add_free(moved);
         self.isolated_blocks.store(self.isolated_blocks.load(Relaxed) - 1, Relaxed);
         lists.rehome(first, kind);
-        // A whole block may join its buddy now.
-        if first.count().raw() == Count::buddy_word(BLOCK_ORDER.get()) {
-            lists.remove(first);
-            lists.put(first, BLOCK_ORDER);
-        }
         true
     }
 

@@ -3,12 +3,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::addr::Pfn;
+use crate::addr::{Pfn, PhysAddr};
 use crate::host::{HostMachine, RAM_BASE};
 use crate::inject::{self, Then};
 use crate::memory::BootOptions;
 use crate::page::{PageFlags, PageType, pfn_to_online_page};
 use crate::zone::{Watermark, Zone, ZoneId};
+
+mod checks;
+mod lists;
+mod zones;
 
 const MB: usize = 1 << 20;
 /// Enough for several blocks of the largest order; under Miri every byte counts.
@@ -427,7 +431,7 @@ fn sixty_four_harts() {
 mod caught {
     use super::*;
 
-    fn caught(what: &str, wrong: impl FnOnce()) {
+    pub(super) fn caught(what: &str, wrong: impl FnOnce()) {
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wrong)).unwrap_err();
         let message = panic.downcast_ref::<String>().expect("a message");
         assert!(message.contains(what), "{message}");
