@@ -3,7 +3,9 @@
 //! In the kernel it is a static; on the host every thread says which machine it works on (see
 //! [`crate::host`]), so that several machines live in one test process.
 
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 
@@ -78,7 +80,7 @@ impl HartMemory {
     pub(crate) const fn new() -> Self {
         Self {
             pcp: Pcp::new(),
-            seat: Seat::new(),
+            seat: Seat::new(AtomicU32::new(0)),
             stat: Counters::new(),
             sheaves: AtomicPtr::new(core::ptr::null_mut()),
         }

@@ -17,6 +17,8 @@ use loom::thread;
 mod freelist;
 #[path = "../src/sync/raw.rs"]
 mod raw;
+#[path = "../src/pcp/seat.rs"]
+mod seat;
 
 mod shim {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -319,5 +321,125 @@ fn objects_come_back_from_other_harts() {
         let mut all = slab.take(4);
         all.sort();
         assert_eq!(all, [1, 2, 3, 4]);
+    });
+}
+
+/// A hart's lists, as a number of pages that only who may touch them touches, and the zone.
+struct Hart {
+    seat: seat::Seat,
+    pages: UnsafeCell<u32>,
+    zone: loom::sync::atomic::AtomicU32,
+}
+
+// SAFETY: loom checks the accesses.
+unsafe impl Sync for Hart {}
+// SAFETY: as above.
+unsafe impl Send for Hart {}
+
+impl Hart {
+    fn new() -> Arc<Self> {
+        let hart = Self {
+            seat: seat::Seat::new(shim::AtomicU32::new(0)),
+            pages: UnsafeCell::new(0),
+            zone: loom::sync::atomic::AtomicU32::new(0),
+        };
+        Arc::new(hart)
+    }
+
+    fn free_one(&self) {
+        // SAFETY: the hart is there; loom checks.
+        self.pages.with_mut(|pages| unsafe { *pages += 1 });
+    }
+
+    fn drain(&self) {
+        // SAFETY: the hart's own doing or in its place; loom checks.
+        let pages = self.pages.with_mut(|pages| unsafe { core::mem::take(&mut *pages) });
+        self.zone.fetch_add(pages, shim::Ordering::Relaxed);
+    }
+
+    /// As `drain_all` does it. Says whether the request is served; then all that was in the lists is in the zone. A
+    /// look, no wait: loom does not give a spinning thread's others the processor fast enough.
+    fn ask(&self) -> bool {
+        match self.seat.ask(|| self.drain()) {
+            seat::Asked::Done => true,
+            seat::Asked::Hart => !self.seat.is_wanted(),
+            seat::Asked::Other => false,
+        }
+    }
+
+    /// As a hart goes away.
+    fn go(&self) {
+        self.drain();
+        self.seat.leave();
+    }
+}
+
+fn hart_model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(body);
+}
+
+#[test]
+fn a_hart_drains_when_it_is_asked() {
+    hart_model(|| {
+        let hart = Hart::new();
+        hart.seat.arrive();
+        hart.free_one();
+        hart.free_one();
+        let other = hart.clone();
+        let asks = thread::spawn(move || {
+            if other.ask() {
+                assert!(other.zone.load(shim::Ordering::Relaxed) >= 2);
+            }
+        });
+        hart.free_one();
+        hart.seat.serve(|| hart.drain());
+        hart.free_one();
+        hart.go();
+        asks.join().unwrap();
+        assert!(hart.ask());
+        assert_eq!(hart.zone.load(shim::Ordering::Relaxed), 4);
+    });
+}
+
+#[test]
+fn a_hart_that_comes_back_waits_for_who_drains() {
+    hart_model(|| {
+        let hart = Hart::new();
+        hart.seat.arrive();
+        hart.free_one();
+        hart.seat.leave();
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let hart = hart.clone();
+                thread::spawn(move || hart.ask())
+            })
+            .collect();
+        hart.seat.arrive();
+        hart.free_one();
+        hart.seat.serve(|| hart.drain());
+        hart.free_one();
+        hart.seat.leave();
+        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        // It went with its pages.
+        assert!(hart.ask());
+        assert_eq!(hart.zone.load(shim::Ordering::Relaxed), 3);
+    });
+}
+
+#[test]
+fn who_asks_a_hart_that_was_never_there_finds_nothing() {
+    hart_model(|| {
+        let hart = Hart::new();
+        let other = hart.clone();
+        let asks = thread::spawn(move || other.ask());
+        hart.seat.arrive();
+        hart.free_one();
+        hart.drain();
+        hart.seat.leave();
+        asks.join().unwrap();
+        assert_eq!(hart.zone.load(shim::Ordering::Relaxed), 1);
     });
 }

@@ -33,16 +33,9 @@ pub(crate) enum Asked {
 }
 
 impl Seat {
-    /// Nobody was ever there.
-    #[cfg(not(loom))]
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
-    /// Nobody was ever there.
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self(AtomicU32::new(0))
+    /// With a word of zero: nobody was ever there.
+    pub(crate) const fn new(word: AtomicU32) -> Self {
+        Self(word)
     }
 
     /// The hart comes: from here on the lists are its own. Waits for who drains them.
@@ -65,11 +58,12 @@ impl Seat {
         }
     }
 
-    /// The hart goes, having drained its lists or not. It touches them no more.
+    /// The hart goes, having drained its lists. It touches them no more. One that could not drain them loses
+    /// requests that are open; the next one drains in its place.
     pub(crate) fn leave(&self) {
-        // Release: what it did to them. A request that came too late is answered by that the hart is away:
-        // who asked looks again.
-        self.0.store(USED, Ordering::Release);
+        // Release: what it did to the lists. A request that comes between the drain and this is served by it. An
+        // exchange, not a store: in the order of changes, a request is before it or after it for all.
+        self.0.swap(USED, Ordering::Release);
     }
 
     /// Asks that the lists be drained. In the place of a hart that is away, runs `drain` at once.
@@ -87,7 +81,7 @@ impl Seat {
                 Ok(_) if next & HERE != 0 => return Asked::Hart,
                 Ok(_) => {
                     drain();
-                    self.0.store(USED, Ordering::Release);
+                    self.0.swap(USED, Ordering::Release);
                     return Asked::Done;
                 }
                 Err(now) => seen = now,
