@@ -31,6 +31,8 @@ pub struct Hart {
     pub(crate) switches: AtomicU64,
     /// Interrupts served, for /proc/stat.
     pub(crate) interrupts: AtomicU64,
+    /// When its page lists are trimmed next.
+    pub(crate) trim: AtomicU64,
 }
 
 impl Hart {
@@ -47,6 +49,7 @@ impl Hart {
             times: [const { AtomicU64::new(0) }; 3],
             switches: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
+            trim: AtomicU64::new(0),
         }
     }
 

@@ -181,6 +181,10 @@ pub(crate) fn tick(user: bool) {
     }
     time::set_tick(now + SLICE);
     idle::kick_idle(hart.index());
+    if now >= hart.trim.load(Relaxed) {
+        hart.trim.store(now + time::SECOND, Relaxed);
+        rux_mm::page_alloc::tick();
+    }
     let first = hart.queue.lock().first_key();
     if first.is_some_and(|first| first <= task.sched.runtime_weighted.load(Relaxed)) {
         task.info().need_resched.store(1, Relaxed);

@@ -264,8 +264,8 @@ pub fn owner(pfn: Pfn) -> Option<Owner> {
 
 /// Calls for every page in use that was allocated with its owner kept: for who looks for leaks.
 pub fn for_each_owned(mut each: impl FnMut(Pfn, Owner)) {
-    for section in memory().memmap.sections() {
-        for pfn in (section.get()..section.get() + PAGES_PER_SECTION).map(Pfn::new) {
+    for (start, end) in memory().zones.iter().map(|zone| zone.span()) {
+        for pfn in (start.get()..end.get()).map(Pfn::new) {
             if let Some(owner) = owner(pfn).filter(|owner| owner.in_use) {
                 each(pfn, owner);
             }

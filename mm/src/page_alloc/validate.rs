@@ -6,11 +6,7 @@ use crate::memory::{HartMemory, memory, this_hart};
 use crate::page::PageFlags;
 use crate::zone::Corrupt;
 #[cfg(not(target_os = "none"))]
-use crate::{
-    addr::Pfn,
-    page::{PAGES_PER_SECTION, pfn_to_page},
-    zone::MigrateType,
-};
+use crate::{addr::Pfn, page::pfn_to_online_page, zone::MigrateType};
 
 /// Checks the free lists of all zones, and this hart's lists: links, counts, states of pages, joined
 /// buddies. Takes the zones' locks one after the other; any time.
@@ -35,12 +31,13 @@ pub fn validate_still() -> Result<(), Corrupt> {
     validate()?;
     memory().harts().iter().try_for_each(validate_hart)?;
     let mut marked = 0;
-    for section in memory().memmap.sections() {
-        for pfn in section.get()..section.get() + PAGES_PER_SECTION {
-            let page = pfn_to_page(Pfn::new(pfn));
+    for (start, end) in memory().zones.iter().map(|zone| zone.span()) {
+        for page in (start.get()..end.get()).filter_map(|pfn| pfn_to_online_page(Pfn::new(pfn))) {
             // What is isolated does not count as free.
-            if page.block_type() != MigrateType::Isolate {
-                marked += page.count().buddy_order().map_or(0, |order| order.pages());
+            if let Some(order) = page.count().buddy_order()
+                && page.block_type() != MigrateType::Isolate
+            {
+                marked += order.pages();
             }
         }
     }

@@ -223,8 +223,9 @@ impl Pcp {
         most: usize,
         mut each: impl FnMut(PagePtr),
     ) -> usize {
+        let list = self.at(memory().places.of(zone.id(), kind), Order::ZERO);
         for got in 0..most {
-            match self.refill(irqs, zone, Order::ZERO, kind, request) {
+            match list.pop().or_else(|| self.refill(irqs, zone, Order::ZERO, kind, request)) {
                 Some(page) => each(page),
                 None => return got,
             }

@@ -36,9 +36,10 @@ pub(super) fn reserve_pages() -> u64 {
     rux_mm::memory().total_reserve_pages()
 }
 
-/// Each zone's name and free blocks.
+/// The name and the free blocks of each zone that has memory.
 pub(super) fn zones() -> impl Iterator<Item = (&'static str, [u64; Order::COUNT])> {
-    ZoneId::ALL.iter().map(|&zone| (zone.name(), rux_mm::memory().zone(zone).free_blocks()))
+    let zones = ZoneId::ALL.iter().map(|&id| rux_mm::memory().zone(id));
+    zones.filter(|zone| zone.present_pages() != 0).map(|zone| (zone.id().name(), zone.free_blocks()))
 }
 
 /// The letter of a process' or thread's state, and the word for it.

@@ -7,8 +7,8 @@ fn machine(checks: Checks) -> HostMachine {
     HostMachine::with_ram(&[(RAM_BASE, RAM as u64)], 1, BootOptions { checks, ..Default::default() })
 }
 
-fn bytes(block: &PageBlock) -> &mut [u8] {
-    // SAFETY: the block is ours, and no other reference to it lives as long as this one is used.
+fn bytes(block: &mut PageBlock) -> &mut [u8] {
+    // SAFETY: the block is ours, and borrowed alone.
     unsafe { std::slice::from_raw_parts_mut(block.as_ptr(), block.bytes()) }
 }
 
@@ -57,16 +57,16 @@ fn free_memory_is_poisoned_and_fresh_memory_zero() {
     for checks in [Checks::POISON | Checks::INIT_ON_FREE, Checks::INIT_ON_FREE, Checks::INIT_ON_ALLOC] {
         let machine = machine(checks);
         for size in [0, 2, 5, 9] {
-            let block = alloc_pages(Gfp::KERNEL, order(size)).unwrap();
+            let mut block = alloc_pages(Gfp::KERNEL, order(size)).unwrap();
             let fresh = if checks.contains(Checks::POISON) { POISON } else { 0 };
-            assert!(bytes(&block).iter().all(|&byte| byte == fresh), "{checks:?}, order {size}");
-            bytes(&block).fill(7);
+            assert!(bytes(&mut block).iter().all(|&byte| byte == fresh), "{checks:?}, order {size}");
+            bytes(&mut block).fill(7);
             let pfn = block.pfn();
             drop(block);
             let left = if checks == Checks::INIT_ON_ALLOC { 7 } else { fresh };
             assert_eq!(peek(pfn), [left; PAGE_SIZE], "{checks:?}, order {size}");
-            let zeroed = alloc_pages(Gfp::KERNEL | Gfp::ZERO, order(size)).unwrap();
-            assert!(bytes(&zeroed).iter().all(|&byte| byte == 0));
+            let mut zeroed = alloc_pages(Gfp::KERNEL | Gfp::ZERO, order(size)).unwrap();
+            assert!(bytes(&mut zeroed).iter().all(|&byte| byte == 0));
         }
         drain_pcp();
         assert_eq!(validate_still(), Ok(()));
@@ -117,9 +117,10 @@ mod planted {
             let pair = super::order(1);
             pfn.is_aligned(pair) && pages.iter().any(|other| other.pfn() == *pfn + 1)
         });
-        // SAFETY: none: as above.
+        let low = low.unwrap();
         caught("freed with a reference", || {
-            drop(unsafe { PageBlock::from_raw(low.unwrap(), super::order(1)) })
+            // SAFETY: none: as above.
+            drop(unsafe { PageBlock::from_raw(low, super::order(1)) })
         });
         std::mem::forget(pages);
         drop(machine);

@@ -165,8 +165,8 @@ fn a_hart_that_goes_leaves_nothing_behind() {
 
 #[test]
 fn sixty_four_harts_come_and_go_while_one_drains() {
-    let (harts, rounds) = (64, if cfg!(miri) { 10 } else { 1500 });
-    let mut machine = HostMachine::new(if cfg!(miri) { 16 * MB } else { 512 * MB }, harts);
+    let (harts, rounds) = (64, 1500);
+    let mut machine = HostMachine::new(512 * MB, harts);
     machine.drain_still();
     let free = normal().free_pages();
     let done = AtomicBool::new(false);
@@ -220,7 +220,6 @@ fn sixty_four_harts_come_and_go_while_one_drains() {
 
 /// A terabyte: only what is written of it, and of its descriptors, is there on the host.
 #[test]
-#[cfg_attr(miri, ignore)]
 fn a_terabyte() {
     let bytes = crate::page::MAX_MEMORY - RAM_BASE.get();
     let ranges = [(RAM_BASE, bytes)];

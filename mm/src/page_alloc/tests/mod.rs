@@ -11,7 +11,10 @@ use crate::page::{PageFlags, PageType, pfn_to_online_page};
 use crate::zone::{Watermark, Zone, ZoneId};
 
 mod checks;
+// Much memory in each; what they use of the unsafe rooms the others use too.
+#[cfg(not(miri))]
 mod lists;
+#[cfg(not(miri))]
 mod zones;
 
 const MB: usize = 1 << 20;
