@@ -152,6 +152,11 @@ impl List {
         self.filled.load(Relaxed).wrapping_add(pushes).wrapping_sub(pops)
     }
 
+    #[cfg(test)]
+    pub(super) fn hot_is_empty(&self) -> bool {
+        self.hot.load(Relaxed).is_null()
+    }
+
     fn hot_count(&self) -> u32 {
         self.count() - self.parked.load(Relaxed)
     }

@@ -371,3 +371,6 @@ fn put(pcp: &Pcp, page: PagePtr, order: Order) {
         pcp.make_room(list, order);
     }
 }
+
+#[cfg(test)]
+mod tests;

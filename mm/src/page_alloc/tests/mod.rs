@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::addr::{Pfn, PhysAddr};
+use crate::addr::Pfn;
 use crate::host::{HostMachine, RAM_BASE};
 use crate::inject::{self, Then};
 use crate::memory::BootOptions;
@@ -14,6 +14,8 @@ mod checks;
 // Much memory in each; what they use of the unsafe rooms the others use too.
 #[cfg(not(miri))]
 mod lists;
+#[cfg(not(miri))]
+mod slow;
 #[cfg(not(miri))]
 mod zones;
 

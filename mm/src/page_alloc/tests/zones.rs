@@ -1,6 +1,7 @@
 //! Several zones: who gets memory from where, what is kept for whom, and that all adds up.
 
 use super::*;
+use crate::addr::PhysAddr;
 use crate::zone::{Amount, Force, NotIsolated};
 
 const GB: u64 = 1 << 30;
