@@ -308,7 +308,7 @@ impl Memory {
 
     /// Pages that are free (`MemFree`); see [`page_alloc::free_pages_count`].
     pub fn free_pages(&self) -> u64 {
-        let lists: u64 = self.harts.iter().map(|hart| hart.pcp.pages()).sum();
+        let lists: u64 = self.harts().map(|hart| hart.pcp.pages()).sum();
         self.zones.iter().map(Zone::free_pages).sum::<u64>() + lists
     }
 
@@ -322,8 +322,9 @@ impl Memory {
         &self.harts[hart % MAX_HARTS]
     }
 
-    pub(crate) fn harts(&self) -> &[HartMemory] {
-        &self.harts
+    /// What each hart has that was ever there; the others have nothing.
+    pub(crate) fn harts(&self) -> impl Iterator<Item = &HartMemory> {
+        self.harts.iter().filter(|hart| hart.seat.was_used())
     }
 }
 

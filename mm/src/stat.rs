@@ -161,9 +161,9 @@ pub fn read(item: Item) -> u64 {
     let sum: i64 = harts().map(|hart| hart.stat.0[item as usize].load(Relaxed)).sum();
     // What passes through the harts' lists is counted there, at no cost of its own.
     let listed: u64 = match item {
-        Item::PgFree => harts().map(|hart| hart.pcp.pushed_pages()).sum(),
+        Item::PgFree => memory().harts().map(|hart| hart.pcp.pushed_pages()).sum(),
         _ => match ZoneId::ALL.into_iter().find(|&zone| Item::pgalloc(zone) == item) {
-            Some(zone) => harts().map(|hart| hart.pcp.popped_pages(zone)).sum(),
+            Some(zone) => memory().harts().map(|hart| hart.pcp.popped_pages(zone)).sum(),
             None => 0,
         },
     };

@@ -10,7 +10,7 @@ use super::{pfn_to_online_page, pfn_to_page};
 use crate::addr::{Order, Pfn};
 use crate::memory::memory;
 use crate::stat::{self, Item};
-use crate::zone::{Corrupt, Zone};
+use crate::zone::{Corrupt, Zone, ZoneId};
 
 /// Checks the descriptor of every page, and that the counters of `stat` are what the pages add up to. Nobody
 /// allocates, frees, maps or faults meanwhile, on any hart.
@@ -51,7 +51,8 @@ impl Found {
         if raw == 0 {
             return match flags {
                 PageFlags::RESERVED => {
-                    self.reserved += 1;
+                    // A device's pages are not the allocator's to begin with.
+                    self.reserved += u64::from(page.zone() != ZoneId::Device);
                     Ok(1)
                 }
                 _ if flags.is_empty() => Ok(1),

@@ -33,7 +33,7 @@ pub use zero::zero_folio;
 
 use core::panic::Location;
 
-use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard, PreemptGuard, Scope, cold};
+use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard, MAX_HARTS, PreemptGuard, Scope, cold};
 
 use crate::addr::{Order, PAGE_SIZE};
 use crate::error::AllocError;
@@ -144,7 +144,8 @@ pub fn drain_all() {
     let here = PreemptGuard::new();
     drain_pcp();
     let mut harts = HartMask::EMPTY;
-    for (index, hart) in memory().harts().iter().enumerate().filter(|&(index, _)| index != here.hart()) {
+    for index in (0..MAX_HARTS).filter(|&index| index != here.hart()) {
+        let hart = memory().hart(index);
         let asked = hart.seat.ask(|| {
             let _irqs = IrqGuard::new();
             hart.pcp.drain();

@@ -29,7 +29,7 @@ pub fn validate() -> Result<(), Corrupt> {
 #[cfg(not(target_os = "none"))]
 pub fn validate_still() -> Result<(), Corrupt> {
     validate()?;
-    memory().harts().iter().try_for_each(validate_hart)?;
+    memory().harts().try_for_each(validate_hart)?;
     let mut marked = 0;
     for (start, end) in memory().zones.iter().map(|zone| zone.span()) {
         for page in (start.get()..end.get()).filter_map(|pfn| pfn_to_online_page(Pfn::new(pfn))) {

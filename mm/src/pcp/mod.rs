@@ -273,8 +273,12 @@ impl Pcp {
     }
 
     fn each(&self) -> impl Iterator<Item = (Order, &List)> {
-        let kinds = self.first.iter().chain(self.own.iter().flatten());
-        kinds.flat_map(|lists| orders().zip(lists))
+        let order = |index: usize| match index % LISTS {
+            ORDERS => Order::HUGE,
+            small => Order::new(small).unwrap_or_default(),
+        };
+        let (first, own) = (self.first.as_flattened(), self.own.as_flattened().as_flattened());
+        first.iter().chain(own).enumerate().map(move |(index, list)| (order(index), list))
     }
 
     fn of_zone(&self, zone: ZoneId) -> impl Iterator<Item = (Order, &List)> {

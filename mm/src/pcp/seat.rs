@@ -99,6 +99,11 @@ impl Seat {
         }
     }
 
+    /// Whether the hart was ever there; if not, its lists are empty.
+    pub(crate) fn was_used(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & USED != 0
+    }
+
     /// Whether a request waits for the hart.
     #[cfg(loom)]
     pub(crate) fn is_wanted(&self) -> bool {
