@@ -1,16 +1,23 @@
 //! What the slab allocator tells about itself: `/proc/slabinfo`, and a check of its invariants.
 
+use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rux_machine::MAX_HARTS;
 
 use super::freelist::Links;
 use super::kmem::{KmemCache, Objects, slab_of, slab_order_of, slab_word};
-use super::state::{CACHES, sheaf_of};
+use super::state::{CACHES, SheafOffset, sheaf_of};
 use crate::memory::memory;
 use crate::page::{PagePtr, PageType, SlabArm};
 
-/// One line of `/proc/slabinfo`.
+/// The first two lines of `/proc/slabinfo`.
+pub const SLABINFO_HEADER: &str = "slabinfo - version: 2.1\n\
+    # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> \
+    : tunables <limit> <batchcount> <sharedfactor> \
+    : slabdata <active_slabs> <num_slabs> <sharedavail>\n";
+
+/// One line of `/proc/slabinfo`, which is how it shows itself, without the newline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CacheInfo {
     /// Its name.
@@ -31,6 +38,53 @@ pub struct CacheInfo {
     pub slabs: usize,
     /// Whether its pages are accounted as reclaimable.
     pub reclaimable: bool,
+    offset: SheafOffset,
+}
+
+/// What one hart does with a cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HartCacheInfo {
+    /// The hart.
+    pub hart: usize,
+    /// Free objects that it keeps ready.
+    pub kept: usize,
+    /// How often it fetched objects from the slabs; wraps.
+    pub refills: u32,
+    /// How often it gave objects back to the slabs; wraps.
+    pub flushes: u32,
+}
+
+impl CacheInfo {
+    /// What each hart does with it, at this moment.
+    pub fn harts(&self) -> impl Iterator<Item = HartCacheInfo> + '_ {
+        harts().map(|hart| {
+            let sheaf = sheaf_of(hart, self.offset);
+            let (refills, flushes) = sheaf.moves();
+            HartCacheInfo { hart, kept: sheaf.objects().len(), refills, flushes }
+        })
+    }
+}
+
+impl fmt::Display for CacheInfo {
+    /// As `slabinfo_show` of `mm/slab_common.c`. The tunables are SLAB's and always 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables {:>4} {:>4} {:>4} : slabdata {:>6} {:>6} {:>6}",
+            self.name,
+            self.active_objects,
+            self.objects,
+            self.object_size,
+            self.objects_per_slab,
+            self.pages_per_slab,
+            0,
+            0,
+            0,
+            self.active_slabs,
+            self.slabs,
+            0
+        )
+    }
 }
 
 impl KmemCache {
@@ -55,6 +109,7 @@ impl KmemCache {
             active_slabs: slabs.saturating_sub(empty),
             slabs,
             reclaimable: self.shape.reclaimable,
+            offset: self.offset,
         }
     }
 }
@@ -64,7 +119,7 @@ fn harts() -> impl Iterator<Item = usize> {
     (0..MAX_HARTS).filter(|hart| !memory().hart(*hart).sheaves.load(Relaxed).is_null())
 }
 
-/// Tells `each` of every cache in use.
+/// Tells `each` of every cache in use, the newest first, as Linux lists them. No lock is held meanwhile.
 pub fn for_each_cache(each: impl FnMut(CacheInfo)) {
     memory().slab.iter().map(KmemCache::info).for_each(each)
 }

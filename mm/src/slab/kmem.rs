@@ -216,6 +216,7 @@ impl KmemCache {
             if sheaf.is_idle() {
                 sheaf.start(self.capacity);
             }
+            sheaf.count_refill();
             while let Some((&object, rest)) = left.split_last() {
                 if !NonNull::new(object).is_some_and(|object| sheaf.push(object)) {
                     break;
@@ -241,6 +242,7 @@ impl KmemCache {
             }
             if !sheaf.push(object) {
                 count = sheaf.take_oldest(&mut batch[..self.batch()]);
+                sheaf.count_flush();
                 sheaf.push(object);
             }
         }
@@ -253,7 +255,11 @@ impl KmemCache {
         let count = {
             let irqs = IrqGuard::new();
             let sheaf = sheaf(&irqs, self.offset);
-            if sheaf.is_idle() { 0 } else { sheaf.take_oldest(&mut batch) }
+            let count = if sheaf.is_idle() { 0 } else { sheaf.take_oldest(&mut batch) };
+            if count > 0 {
+                sheaf.count_flush();
+            }
+            count
         };
         self.give(&batch[..count]);
     }

@@ -28,7 +28,7 @@ mod vec;
 pub use arc::{ArcCache, ArcInner, KArc};
 pub use boxed::KBox;
 pub use cache::Cache;
-pub use info::{CacheInfo, for_each_cache, validate};
+pub use info::{CacheInfo, HartCacheInfo, SLABINFO_HEADER, for_each_cache, validate};
 pub use kmalloc::{kfree, kmalloc, usable_size};
 pub(crate) use state::SlabState;
 pub use state::{drain, drain_all};

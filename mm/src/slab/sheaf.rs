@@ -7,11 +7,11 @@
 //! the slow way then, which sets it up.
 
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 /// Bytes of a sheaf, and its alignment.
 pub(super) const SHEAF_SIZE: usize = 256;
-const SLOTS: usize = SHEAF_SIZE / size_of::<usize>() - 1;
+const SLOTS: usize = SHEAF_SIZE / size_of::<usize>() - 2;
 /// The most objects that a sheaf holds: one slot is for the null at the bottom.
 pub(super) const SHEAF_MOST: usize = SLOTS - 1;
 
@@ -21,12 +21,26 @@ pub(super) const SHEAF_MOST: usize = SLOTS - 1;
 pub(super) struct Sheaf {
     /// The first free slot; one past the last when full.
     cursor: AtomicPtr<AtomicPtr<u8>>,
+    /// How often it was filled from the slabs, and emptied into them. They wrap.
+    refills: AtomicU32,
+    flushes: AtomicU32,
     slots: [AtomicPtr<u8>; SLOTS],
 }
 
 const _: () = assert!(size_of::<Sheaf>() == SHEAF_SIZE);
 
 impl Sheaf {
+    /// Empty memory as a sheaf, to be [`Sheaf::reset`].
+    #[cfg(test)]
+    fn new() -> Self {
+        Self {
+            cursor: AtomicPtr::default(),
+            refills: AtomicU32::new(0),
+            flushes: AtomicU32::new(0),
+            slots: [const { AtomicPtr::new(null_mut()) }; SLOTS],
+        }
+    }
+
     fn end(&self) -> *mut AtomicPtr<u8> {
         self.slots.as_ptr_range().end.cast_mut()
     }
@@ -91,6 +105,21 @@ impl Sheaf {
         count
     }
 
+    /// Counts that the hart got objects from the slabs.
+    pub(super) fn count_refill(&self) {
+        self.refills.store(self.refills.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Counts that the hart gave objects to the slabs.
+    pub(super) fn count_flush(&self) {
+        self.flushes.store(self.flushes.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// How often objects came from the slabs and went to them.
+    pub(super) fn moves(&self) -> (u32, u32) {
+        (self.refills.load(Relaxed), self.flushes.load(Relaxed))
+    }
+
     /// The slots with objects, oldest first. From another hart a glimpse, good for counting.
     pub(super) fn objects(&self) -> &[AtomicPtr<u8>] {
         let used = (self.cursor.load(Relaxed).addr() - self.slots.as_ptr().addr()) / size_of::<usize>();
@@ -113,8 +142,7 @@ mod tests {
 
     #[test]
     fn a_sheaf_is_a_stack_with_a_bound() {
-        let sheaf =
-            Sheaf { cursor: AtomicPtr::default(), slots: [const { AtomicPtr::new(null_mut()) }; SLOTS] };
+        let sheaf = Sheaf::new();
         for capacity in [1, 2, 15, SHEAF_MOST] {
             sheaf.reset();
             assert!(sheaf.is_idle() && sheaf.pop().is_none() && !sheaf.push(object(1)));

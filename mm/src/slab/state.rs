@@ -69,13 +69,13 @@ impl SlabState {
         Self { kmalloc: kmalloc_caches(), caches: [const { AtomicPtr::new(null_mut()) }; CACHES] }
     }
 
-    /// All caches that this machine used so far; those of sized allocations first.
+    /// All caches that this machine used so far, the newest first; those of sized allocations last.
     pub(super) fn iter(&'static self) -> impl Iterator<Item = &'static KmemCache> {
-        let typed = self.caches.iter().filter_map(|cache| {
+        let typed = self.caches.iter().rev().filter_map(|cache| {
             // SAFETY: caches stay once they are there.
             unsafe { cache.load(Acquire).as_ref() }
         });
-        self.kmalloc.iter().chain(typed)
+        typed.chain(self.kmalloc.iter().rev())
     }
 
     /// The cache with that number, made if need be.

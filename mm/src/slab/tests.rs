@@ -464,3 +464,32 @@ fn a_double_free_is_caught() {
     // SAFETY: none: that is what is tested. The memory is not used again, as the check comes first.
     unsafe { kfree(block.at) };
 }
+
+#[test]
+fn a_line_of_slabinfo_is_linux_s() {
+    static ROWS: Cache<[u64; 5]> = Cache::new("rows");
+    let _machine = HostMachine::new(8 * MIB, 1);
+    let rows: Vec<_> = (0..100).map(|n| ROWS.alloc([n; 5], Gfp::KERNEL).unwrap()).collect();
+    let mut lines = Vec::new();
+    for_each_cache(|cache| {
+        if cache.name == "rows" {
+            let hart = cache.harts().next().unwrap();
+            assert!(hart.refills >= 100 / 30 && hart.flushes == 0 && hart.kept < 30, "{hart:?}");
+        }
+        lines.push(cache.to_string());
+    });
+    assert_eq!(
+        lines[0],
+        "rows                 100    102     40  102    1 : tunables    0    0    0 : slabdata      1      1      0"
+    );
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("kmalloc-8              0      0      8  512    1 : tunables    0"), "{last}");
+    assert_eq!(SLABINFO_HEADER.lines().count(), 2);
+    drop(rows);
+    drain();
+    for_each_cache(|cache| {
+        if cache.name == "rows" {
+            assert!(cache.harts().next().unwrap().flushes > 0);
+        }
+    });
+}
