@@ -18,58 +18,78 @@ use crate::page::{Arm, PagePtr, PageType, SlabArm, virt_to_page};
 use crate::page_alloc::{PageBlock, alloc_pages};
 use crate::stat::{self, Item};
 
-/// How many size classes there are.
-pub(super) const CLASSES: usize = 13;
-
-const SIZES: [(usize, &str); CLASSES] = [
-    (8, "kmalloc-8"),
-    (16, "kmalloc-16"),
-    (32, "kmalloc-32"),
-    (64, "kmalloc-64"),
-    (96, "kmalloc-96"),
-    (128, "kmalloc-128"),
-    (192, "kmalloc-192"),
-    (256, "kmalloc-256"),
-    (512, "kmalloc-512"),
-    (1024, "kmalloc-1k"),
-    (2048, "kmalloc-2k"),
-    (4096, "kmalloc-4k"),
-    (8192, "kmalloc-8k"),
+/// Size classes, and what their caches are called: for ordinary objects, and for those that a shrinker
+/// can free, which are accounted and placed apart.
+const SIZES: [(usize, [&str; 2]); SIZE_CLASSES] = [
+    (8, ["kmalloc-8", "kmalloc-rcl-8"]),
+    (16, ["kmalloc-16", "kmalloc-rcl-16"]),
+    (32, ["kmalloc-32", "kmalloc-rcl-32"]),
+    (64, ["kmalloc-64", "kmalloc-rcl-64"]),
+    (96, ["kmalloc-96", "kmalloc-rcl-96"]),
+    (128, ["kmalloc-128", "kmalloc-rcl-128"]),
+    (192, ["kmalloc-192", "kmalloc-rcl-192"]),
+    (256, ["kmalloc-256", "kmalloc-rcl-256"]),
+    (512, ["kmalloc-512", "kmalloc-rcl-512"]),
+    (1024, ["kmalloc-1k", "kmalloc-rcl-1k"]),
+    (2048, ["kmalloc-2k", "kmalloc-rcl-2k"]),
+    (4096, ["kmalloc-4k", "kmalloc-rcl-4k"]),
+    (8192, ["kmalloc-8k", "kmalloc-rcl-8k"]),
 ];
+const SIZE_CLASSES: usize = 13;
+
+/// How many caches of sized allocations there are; see [`SIZES`].
+pub(super) const CLASSES: usize = 2 * SIZE_CLASSES;
 
 /// The largest size that a class has.
-const LARGEST: usize = SIZES[CLASSES - 1].0;
+const LARGEST: usize = SIZES[SIZE_CLASSES - 1].0;
 
-/// Class by size in units of 8 bytes, for the sizes among which two are no powers of two.
-const SMALL: [u8; 192 / 8 + 1] = {
-    let mut table = [0; 192 / 8 + 1];
-    let mut unit = 0;
+/// Size class by size less 1 in units of 8 bytes. All sizes, as RISC-V has no quick way to count a
+/// number's leading zeroes; what most ask for is on the first line of the cache.
+static CLASS_BY_UNIT: [u8; LARGEST / 8] = {
+    let mut table = [0; LARGEST / 8];
+    let (mut unit, mut class) = (0, 0);
     while unit < table.len() {
-        while SIZES[table[unit] as usize].0 < unit * 8 {
-            table[unit] += 1;
+        if SIZES[class].0 < (unit + 1) * 8 {
+            class += 1;
         }
+        table[unit] = class as u8;
         unit += 1;
     }
     table
 };
 
-/// The class for a size up to [`LARGEST`] and an alignment up to that size.
+/// The class for a size from 1 to [`LARGEST`]. Objects are aligned to the largest power of two that
+/// divides the size of their class, so to `align` if the size is a multiple of it, and always to 32 from
+/// 32 bytes on.
 #[inline(always)]
-const fn class_of(size: usize, align: usize) -> usize {
-    // Objects of a class are aligned to the largest power of two that divides its size.
-    let size = if align > 32 && size > 64 && size <= 192 { size.next_multiple_of(align) } else { size };
-    if size <= 192 && !(size > 128 && align > 64) {
-        SMALL[size.div_ceil(8)] as usize
+const fn class_of(size: usize) -> usize {
+    match (size - 1) / 8 {
+        unit if unit < LARGEST / 8 => CLASS_BY_UNIT[unit] as usize,
+        _ => SIZE_CLASSES - 1,
+    }
+}
+
+/// The size to ask of a class for so that its objects have the alignment of `layout`.
+#[inline(always)]
+const fn aligned_size(layout: Layout) -> usize {
+    let (size, align) = (layout.size(), layout.align());
+    if align <= 8 {
+        size
+    } else if align <= 32 && size > align {
+        size
     } else {
-        size.next_power_of_two().trailing_zeros() as usize - 1
+        // No overflow: a layout's size, so rounded, fits an `isize`.
+        size.next_multiple_of(align)
     }
 }
 
 pub(super) const fn kmalloc_caches() -> [KmemCache; CLASSES] {
     const fn cache(class: usize) -> KmemCache {
-        let (size, name) = SIZES[class];
+        let (size, names) = SIZES[class % SIZE_CLASSES];
         let align = 1 << size.trailing_zeros();
-        KmemCache::new(Shape { name, size, align, reclaimable: false }, SheafOffset::of(class + 1))
+        let kind = class / SIZE_CLASSES;
+        let shape = Shape { name: names[kind], size, align, reclaimable: kind == 1 };
+        KmemCache::new(shape, SheafOffset::of(class + 1))
     }
     let mut caches = [const { cache(0) }; CLASSES];
     let mut class = 1;
@@ -87,18 +107,16 @@ pub(super) const fn kmalloc_caches() -> [KmemCache; CLASSES] {
 /// No memory, or more than the page allocator's largest block.
 #[inline]
 pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
-    let size = layout.size();
-    if size == 0 {
-        return Ok(layout.dangling_ptr());
-    }
-    let least = if size > layout.align() { size } else { layout.align() };
-    if least > LARGEST {
-        return alloc_large(least, gfp);
+    let size = aligned_size(layout);
+    // Of both ends at once.
+    if size.wrapping_sub(1) >= LARGEST {
+        return no_class(layout, gfp);
     }
     if cfg!(debug_assertions) && inject::due(gfp) {
         return Err(AllocError);
     }
-    let class = class_of(least, layout.align());
+    let kind = gfp.contains(Gfp::RECLAIMABLE) as usize;
+    let class = class_of(size) + kind * SIZE_CLASSES;
     let object = pop(SheafOffset::of(class + 1), gfp, || &memory().slab.kmalloc[class])?;
     if gfp.contains(Gfp::ZERO) {
         // SAFETY: a new object of at least that size.
@@ -181,11 +199,15 @@ unsafe impl Arm for LargeArm {
     const TYPE: Option<PageType> = Some(PageType::LargeObject);
 }
 
+/// Of size 0, or larger than any class: whole pages, which no shrinker's objects are.
 #[cold]
 #[inline(never)]
-fn alloc_large(size: usize, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
-    let order = Order::of_bytes(size).ok_or(AllocError)?;
-    let block = alloc_pages(gfp & !(Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP), order)?;
+fn no_class(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
+    if layout.size() == 0 {
+        return Ok(layout.dangling_ptr());
+    }
+    let order = Order::of_bytes(layout.pad_to_align().size()).ok_or(AllocError)?;
+    let block = alloc_pages(gfp & !(Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP | Gfp::RECLAIMABLE), order)?;
     let page = block.page();
     page.count().set_type(PageType::LargeObject);
     page.arm::<LargeArm>().order.store(order.get() as u64, Relaxed);
@@ -213,7 +235,7 @@ fn free_large(ptr: NonNull<u8>, page: PagePtr) {
 pub fn usable_size(bytes: usize) -> usize {
     match bytes {
         0 => 0,
-        1..=LARGEST => SIZES[class_of(bytes, 1)].0,
+        1..=LARGEST => SIZES[class_of(bytes)].0,
         _ => Order::of_bytes(bytes).map_or(bytes, Order::bytes),
     }
 }
@@ -226,15 +248,15 @@ mod tests {
     #[cfg_attr(miri, ignore = "arithmetic only, and much of it")]
     fn every_size_and_alignment_has_its_class() {
         for size in 1..=LARGEST {
-            for align in (0..=13).map(|shift| 1 << shift).filter(|align| *align <= LARGEST) {
-                let least = size.max(align);
-                let class = class_of(least, align);
+            for align in (0..=13).map(|shift| 1 << shift) {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                let class = class_of(aligned_size(layout));
                 let fits = |class: usize| {
                     let class_size: usize = SIZES[class].0;
-                    class_size >= least && 1 << class_size.trailing_zeros() >= align
+                    class_size >= size && class_size.is_multiple_of(align)
                 };
-                assert!(fits(class), "{size} aligned to {align} in {:?}", SIZES[class]);
-                assert!(!(0..class).any(fits), "{size} aligned to {align} fits below {:?}", SIZES[class]);
+                assert!(fits(class), "{layout:?} in {:?}", SIZES[class]);
+                assert!(!(0..class).any(fits), "{layout:?} fits below {:?}", SIZES[class]);
             }
         }
     }
