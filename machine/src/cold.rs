@@ -57,6 +57,33 @@ pub struct Cold {
     pub now: fn() -> u64,
     /// Fills `buffer` with bytes that nobody can guess.
     pub random: fn(buffer: &mut [u8]),
+    /// Fills `callers` with where the running function's callers go on, innermost first; says how many.
+    pub callers: fn(callers: &mut [usize]) -> usize,
+    /// Tells `tell` the function that an address of [`Cold::callers`] is in, and how far; `false` where
+    /// that is not known.
+    pub symbol: fn(caller: usize, tell: TellSymbol<'_>) -> bool,
+    /// The running thread.
+    pub who: fn() -> Who,
+}
+
+/// Is told a function's name, and how far into it an address is.
+pub type TellSymbol<'a> = &'a mut dyn FnMut(&str, usize);
+
+/// A thread, as reports name it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Who {
+    /// Its number.
+    pub tid: u32,
+    /// What it is called, filled up with zeroes.
+    pub comm: [u8; 16],
+}
+
+impl Who {
+    /// What it is called, without the zeroes.
+    pub fn name(&self) -> core::slice::EscapeAscii<'_> {
+        let len = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
+        self.comm[..len].escape_ascii()
+    }
 }
 
 impl Cold {
@@ -74,6 +101,18 @@ impl Cold {
         thread_id: || 0,
         now: || 0,
         random: |buffer| buffer.fill(4),
+        #[cfg(target_os = "none")]
+        callers: |_| 0,
+        #[cfg(not(target_os = "none"))]
+        callers: crate::host::callers,
+        #[cfg(target_os = "none")]
+        symbol: |_, _| false,
+        #[cfg(not(target_os = "none"))]
+        symbol: crate::host::symbol,
+        #[cfg(target_os = "none")]
+        who: || Who { tid: 0, comm: [0; 16] },
+        #[cfg(not(target_os = "none"))]
+        who: crate::host::who,
     };
 }
 
@@ -156,4 +195,20 @@ pub fn now() -> u64 {
 /// See [`Cold::random`].
 pub fn random(buffer: &mut [u8]) {
     (table().random)(buffer)
+}
+
+/// See [`Cold::callers`].
+#[inline(never)]
+pub fn callers(callers: &mut [usize]) -> usize {
+    (table().callers)(callers)
+}
+
+/// See [`Cold::symbol`].
+pub fn symbol(caller: usize, tell: TellSymbol<'_>) -> bool {
+    (table().symbol)(caller, tell)
+}
+
+/// See [`Cold::who`].
+pub fn who() -> Who {
+    (table().who)()
 }

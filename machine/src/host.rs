@@ -5,6 +5,10 @@
 
 use std::cell::Cell;
 
+mod callers;
+
+pub(crate) use callers::{callers, symbol, who};
+
 use crate::{Hot, IrqState, PAGE_SIZE, ThreadInfo};
 
 /// What one thread knows of the machine it works on.

@@ -38,6 +38,8 @@ pub struct BootOptions {
     pub checks: Checks,
     /// Frames of a device that get descriptors: the first one, and one past the last. Whole sections.
     pub device: Option<(Pfn, Pfn)>,
+    /// What is behind `slab_debug=`; empty for the word alone. See `Documentation/mm/slab.rst` of Linux.
+    pub slab_debug: Option<&'static str>,
 }
 
 /// Everything that the memory manager knows.
@@ -172,8 +174,8 @@ impl Memory {
             self.zones[..ZoneId::ALLOCATED].iter().map(Zone::present_pages).sum::<u64>() * 4,
             self.reserved_pages() * 4
         );
-        self.boot_slab(harts)?;
-        page_alloc::register_reclaim(|_, _| slab::drain_all());
+        self.boot_slab(harts, options.slab_debug)?;
+        page_alloc::register_reclaim(slab::reclaim);
         // Now, when nobody else could be waiting for it.
         page_alloc::zero_folio().map(|_| ())
     }

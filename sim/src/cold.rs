@@ -106,4 +106,5 @@ pub(crate) static COLD: Cold = Cold {
             buffer.iter_mut().for_each(|byte| *byte = tlb.rng().next() as u8);
         }
     },
+    ..Cold::NONE
 };

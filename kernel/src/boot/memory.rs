@@ -81,7 +81,14 @@ fn options() -> BootOptions {
         movablecore: amount("movablecore"),
         checks: checks(),
         device: None,
+        slab_debug: slab_debug(),
     }
+}
+
+/// What `slab_debug=` says; the second name is the older one, which Linux knows still.
+fn slab_debug() -> Option<&'static str> {
+    let given = |name| cmdline::value(name).or_else(|| cmdline::flag(name).then_some(""));
+    given("slab_debug").or_else(|| given("slub_debug"))
 }
 
 /// What is checked and wiped as pages come and go. A debug kernel knows who had each page, unless told not to.

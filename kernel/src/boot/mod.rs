@@ -9,7 +9,7 @@ pub(crate) mod stat;
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rux_machine::cold::{self, Cold};
+use rux_machine::cold::{self, Cold, Who};
 use rux_machine::{Hot, Hw};
 use rux_mm::addr::PhysAddr;
 use spin::Once;
@@ -18,8 +18,8 @@ pub use registers::Registers;
 
 use crate::task::{Task, current};
 use crate::{
-    cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, selftest, time,
-    trap, virtio,
+    cmdline, console, dt, hart, ipi, klog, panic, park, plic, power, process, random, sched, selftest,
+    symbols, time, trap, virtio,
 };
 
 /// The thread that boots; the boot hart's idle thread after that.
@@ -97,6 +97,15 @@ static COLD: Cold = Cold {
     thread_id: || crate::process::current().map_or(0, |thread| thread.tid()),
     now: time::now,
     random: random::fill,
+    callers: symbols::callers,
+    symbol: |caller, tell| match symbols::lookup(caller.wrapping_sub(1)) {
+        Some((name, offset)) => {
+            tell(name, offset + 1);
+            true
+        }
+        None => false,
+    },
+    who: || Who { tid: current().tid, comm: current().comm() },
 };
 
 /// The first Rust that runs: on the boot hart, with the early tables, interrupts off.

@@ -1,12 +1,14 @@
 //! [`Cache`]: the objects of one type, for a `static`.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rux_machine::IrqGuard;
 
 use super::KBox;
+use super::debug::report_remaining;
 use super::kmalloc::check_free;
 use super::kmem::{KmemCache, Shape};
 use super::state::{SheafOffset, sheaf};
@@ -14,6 +16,14 @@ use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::inject;
 use crate::memory::memory;
+
+/// [`Cache::destroy`] of a cache that has objects in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{count} objects remain")]
+pub struct ObjectsRemain {
+    /// How many.
+    pub count: usize,
+}
 
 /// A cache of objects of one type (Linux: `KMEM_CACHE`). For a `static`; it sets itself up when first
 /// used, on every machine of the process by itself.
@@ -107,6 +117,80 @@ impl<T> Cache<T> {
         }
     }
 
+    /// As many objects as `out` has room for, or none: then `out` is left as it was (Linux:
+    /// `kmem_cache_alloc_bulk`). Cheaper than one after the other. `ZERO` in `gfp` is honoured.
+    ///
+    /// # Errors
+    /// No memory for all of them.
+    pub fn alloc_bulk(
+        &'static self,
+        gfp: Gfp,
+        out: &mut [MaybeUninit<NonNull<T>>],
+    ) -> Result<(), AllocError> {
+        if cfg!(debug_assertions) && inject::due(gfp) {
+            return Err(AllocError);
+        }
+        let cache = self.cache(gfp)?;
+        // SAFETY: places for pointers, and pointers are what is put there.
+        let places = unsafe {
+            core::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<MaybeUninit<NonNull<u8>>>(), out.len())
+        };
+        cache.alloc_bulk(gfp, size_of::<T>(), places)?;
+        if gfp.contains(Gfp::ZERO) {
+            for place in out {
+                // SAFETY: filled just now, with a new object of that size.
+                unsafe { place.assume_init().write_bytes(0, 1) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all objects back, whose values were dropped or moved out (Linux: `kmem_cache_free_bulk`).
+    ///
+    /// # Safety
+    /// As for [`Cache::free_raw`], for each.
+    pub unsafe fn free_bulk(&'static self, objects: &[NonNull<T>]) {
+        // The cache is there if an object came from it: this allocates nothing.
+        if let (false, Ok(cache)) = (objects.is_empty(), self.cache(Gfp::NOWAIT)) {
+            // SAFETY: pointers are pointers.
+            let objects =
+                unsafe { core::slice::from_raw_parts(objects.as_ptr().cast::<NonNull<u8>>(), objects.len()) };
+            cache.free_bulk(objects);
+        }
+    }
+
+    /// Gives back to the page allocator what no object needs, on all harts; says how many pages (Linux:
+    /// `kmem_cache_shrink`). Waits for the other harts, so interrupts are on and no spinlock is held.
+    pub fn shrink(&'static self) -> usize {
+        match self.known() {
+            Some(cache) => cache.drain_all(),
+            None => 0,
+        }
+    }
+
+    /// Ends the cache on this machine: its memory goes, and `/proc/slabinfo` shows it no more, until it is
+    /// used again (Linux: `kmem_cache_destroy`). Waits for the other harts.
+    ///
+    /// # Errors
+    /// Objects are in use: the log names them, by owner if owners are stored (`slab_debug=U`), and the
+    /// cache stays.
+    pub fn destroy(&'static self) -> Result<(), ObjectsRemain> {
+        let Some(cache) = self.known() else { return Ok(()) };
+        cache.drain_all();
+        if cache.slabs.load(Relaxed) == 0 {
+            cache.retired.store(true, Relaxed);
+            return Ok(());
+        }
+        let count = cache.in_use();
+        report_remaining(cache, count);
+        Err(ObjectsRemain { count })
+    }
+
+    /// The cache, if this machine used it.
+    fn known(&self) -> Option<&'static KmemCache> {
+        memory().slab.known(self.offset())
+    }
+
     #[inline(always)]
     fn offset(&self) -> SheafOffset {
         SheafOffset::from_bytes(self.offset.load(Relaxed))
@@ -115,7 +199,7 @@ impl<T> Cache<T> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&'static self, gfp: Gfp) -> Result<NonNull<T>, AllocError> {
-        Ok(self.cache(gfp)?.alloc_slow(gfp)?.cast())
+        Ok(self.cache(gfp)?.alloc_slow(gfp, size_of::<T>())?.cast())
     }
 
     #[cold]

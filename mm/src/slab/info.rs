@@ -88,24 +88,29 @@ impl fmt::Display for CacheInfo {
 }
 
 impl KmemCache {
+    /// Objects that somebody uses.
+    pub(super) fn in_use(&self) -> usize {
+        self.info().active_objects
+    }
+
     fn info(&self) -> CacheInfo {
-        let partial = self.partial.lock();
+        let lists = self.lists.lock();
         let (mut free, mut empty) = (0, 0);
-        for slab in partial.iter() {
+        for slab in lists.partial.iter() {
             let word = slab_word(slab);
             free += (word.objects() - word.in_use()) as usize;
             empty += word.is_empty() as usize;
         }
         let (objects, slabs) = (self.objects.load(Relaxed), self.slabs.load(Relaxed));
-        drop(partial);
+        drop(lists);
         let kept: usize = harts().map(|hart| sheaf_of(hart, self.offset).objects().len()).sum();
         CacheInfo {
             name: self.shape.name,
             active_objects: objects.saturating_sub(free + kept),
             objects,
-            object_size: self.stride,
-            objects_per_slab: self.order.bytes() / self.stride,
-            pages_per_slab: self.order.pages(),
+            object_size: self.geometry().stride,
+            objects_per_slab: self.geometry().objects_in(self.geometry().order),
+            pages_per_slab: self.geometry().order.pages(),
             active_slabs: slabs.saturating_sub(empty),
             slabs,
             reclaimable: self.shape.reclaimable,
@@ -121,7 +126,8 @@ fn harts() -> impl Iterator<Item = usize> {
 
 /// Tells `each` of every cache in use, the newest first, as Linux lists them. No lock is held meanwhile.
 pub fn for_each_cache(each: impl FnMut(CacheInfo)) {
-    memory().slab.iter().map(KmemCache::info).for_each(each)
+    let caches = memory().slab.iter().filter(|cache| !cache.retired.load(Relaxed));
+    caches.map(KmemCache::info).for_each(each)
 }
 
 /// Checks every cache while nobody allocates or frees: that its list has the slabs that it should, that
@@ -139,14 +145,20 @@ pub fn validate() {
 }
 
 fn check_list(cache: &'static KmemCache) {
-    let partial = cache.partial.lock();
+    let lists = cache.lists.lock();
     let mut slabs = 0;
-    for slab in partial.iter() {
+    for slab in lists.partial.iter() {
         slabs += 1;
         check_slab(cache, slab);
         assert!(!slab_word(slab).is_full(), "{}: full slab on the list", cache.shape.name);
     }
-    assert_eq!(slabs, partial.len(), "{}: length of the list", cache.shape.name);
+    assert_eq!(slabs, lists.partial.len(), "{}: length of the list", cache.shape.name);
+    if cache.is_watched() {
+        let full = lists.full.iter().inspect(|slab| check_slab(cache, *slab)).count();
+        assert_eq!(full, lists.full.len(), "{}: length of the list of full slabs", cache.shape.name);
+        let slabs = cache.slabs.load(Relaxed);
+        assert_eq!(full + lists.partial.len(), slabs, "{}: slabs on no list", cache.shape.name);
+    }
 }
 
 fn check_slab(cache: &'static KmemCache, slab: PagePtr) {
@@ -155,7 +167,7 @@ fn check_slab(cache: &'static KmemCache, slab: PagePtr) {
     let arm = slab.arm::<SlabArm>();
     assert_eq!(arm.cache.load(Relaxed), core::ptr::from_ref(cache).addr(), "{name}: slab of another cache");
     let word = slab_word(slab);
-    let fits = slab_order_of(slab).bytes() / cache.stride;
+    let fits = cache.geometry().objects_in(slab_order_of(slab));
     assert_eq!(word.objects() as usize, fits, "{name}: {word:?}");
     assert!(word.in_use() <= word.carved() && word.carved() <= word.objects(), "{name}: {word:?}");
     let objects = Objects::of(cache, slab);
@@ -163,9 +175,10 @@ fn check_slab(cache: &'static KmemCache, slab: PagePtr) {
     while object != 0 {
         count += 1;
         assert!(count + word.in_use() <= word.carved(), "{name}: chain too long or a cycle: {word:?}");
-        let offset = (object as usize - 1) * 8;
-        assert!(offset.is_multiple_of(cache.stride), "{name}: chain points into an object: {word:?}");
-        assert!(offset / cache.stride < word.carved() as usize, "{name}: chain leaves the slab: {word:?}");
+        let stride = cache.geometry().stride;
+        let offset = (object as usize - 1) * 8 - cache.geometry().start;
+        assert!(offset.is_multiple_of(stride), "{name}: chain points into an object: {word:?}");
+        assert!(offset / stride < word.carved() as usize, "{name}: chain leaves the slab: {word:?}");
         object = objects.next(object);
     }
     assert_eq!(count + word.in_use(), word.carved(), "{name}: objects lost: {word:?}");
@@ -199,7 +212,7 @@ fn check_pages() {
         assert_eq!(found.objects, cache.objects.load(Relaxed), "{name}: number of objects");
         assert_eq!(
             found.partial,
-            cache.partial.lock().len(),
+            cache.lists.lock().partial.len(),
             "{name}: slab with free objects not on the list"
         );
     }

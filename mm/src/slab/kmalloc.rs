@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rux_machine::IrqGuard;
 
+use super::geometry::UNIT;
 use super::kmem::{KmemCache, Shape, slab_of};
 use super::state::{SheafOffset, sheaf};
 use crate::addr::{Order, PhysAddr};
@@ -45,11 +46,11 @@ const LARGEST: usize = SIZES[SIZE_CLASSES - 1].0;
 
 /// Size class by size less 1 in units of 8 bytes. All sizes, as RISC-V has no quick way to count a
 /// number's leading zeroes; what most ask for is on the first line of the cache.
-static CLASS_BY_UNIT: [u8; LARGEST / 8] = {
-    let mut table = [0; LARGEST / 8];
+static CLASS_BY_UNIT: [u8; LARGEST / UNIT] = {
+    let mut table = [0; LARGEST / UNIT];
     let (mut unit, mut class) = (0, 0);
     while unit < table.len() {
-        if SIZES[class].0 < (unit + 1) * 8 {
+        if SIZES[class].0 < (unit + 1) * UNIT {
             class += 1;
         }
         table[unit] = class as u8;
@@ -63,8 +64,8 @@ static CLASS_BY_UNIT: [u8; LARGEST / 8] = {
 /// 32 bytes on.
 #[inline(always)]
 const fn class_of(size: usize) -> usize {
-    match (size - 1) / 8 {
-        unit if unit < LARGEST / 8 => CLASS_BY_UNIT[unit] as usize,
+    match (size - 1) / UNIT {
+        unit if unit < LARGEST / UNIT => CLASS_BY_UNIT[unit] as usize,
         _ => SIZE_CLASSES - 1,
     }
 }
@@ -73,14 +74,11 @@ const fn class_of(size: usize) -> usize {
 #[inline(always)]
 const fn aligned_size(layout: Layout) -> usize {
     let (size, align) = (layout.size(), layout.align());
-    if align <= 8 {
-        size
-    } else if align <= 32 && size > align {
-        size
-    } else {
-        // No overflow: a layout's size, so rounded, fits an `isize`.
-        size.next_multiple_of(align)
+    if align <= UNIT || align <= 32 && size > align {
+        return size;
     }
+    // No overflow: a layout's size, so rounded, fits an `isize`.
+    size.next_multiple_of(align)
 }
 
 pub(super) const fn kmalloc_caches() -> [KmemCache; CLASSES] {
@@ -117,29 +115,19 @@ pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
     }
     let kind = gfp.contains(Gfp::RECLAIMABLE) as usize;
     let class = class_of(size) + kind * SIZE_CLASSES;
-    let object = pop(SheafOffset::of(class + 1), gfp, || &memory().slab.kmalloc[class])?;
-    if gfp.contains(Gfp::ZERO) {
-        // SAFETY: a new object of at least that size.
-        unsafe { object.write_bytes(0, size) };
-    }
-    Ok(object)
-}
-
-/// An object from this hart's sheaf at `at`, or from the slabs of `cache`.
-#[inline(always)]
-pub(super) fn pop(
-    at: SheafOffset,
-    gfp: Gfp,
-    cache: impl FnOnce() -> &'static KmemCache,
-) -> Result<NonNull<u8>, AllocError> {
     let object = {
         let irqs = IrqGuard::new();
-        sheaf(&irqs, at).pop()
+        sheaf(&irqs, SheafOffset::of(class + 1)).pop()
     };
-    match object {
-        Some(object) => Ok(object),
-        None => cache().alloc_slow(gfp),
+    let object = match object {
+        Some(object) => object,
+        None => memory().slab.kmalloc[class].alloc_slow(gfp, layout.size())?,
+    };
+    if gfp.contains(Gfp::ZERO) {
+        // SAFETY: a new object of at least that size.
+        unsafe { object.write_bytes(0, layout.size()) };
     }
+    Ok(object)
 }
 
 /// Gives memory back.
@@ -174,13 +162,13 @@ pub(super) fn push(cache: &'static KmemCache, object: NonNull<u8>) {
 #[inline(always)]
 #[track_caller]
 pub(super) fn check_free(cache: &'static KmemCache, object: NonNull<u8>) {
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && !cache.is_watched() {
         let slab = slab_of(object.as_ptr());
         let owner = slab.arm::<SlabArm>().cache.load(Relaxed);
         let name = cache.shape.name;
         assert_eq!(owner, core::ptr::from_ref(cache).addr(), "{name}: {object:p} is another cache's");
         let offset = object.as_ptr().addr() - slab.pfn().as_ptr().addr();
-        assert_eq!(offset % cache.stride, 0, "{name}: {object:p} is within an object");
+        assert_eq!(offset % cache.geometry().stride, 0, "{name}: {object:p} is within an object");
         let irqs = IrqGuard::new();
         let free = sheaf(&irqs, cache.offset).objects().iter().any(|at| at.load(Relaxed) == object.as_ptr());
         assert!(!free, "{name}: double free of {object:p}");

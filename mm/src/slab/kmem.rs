@@ -5,12 +5,18 @@
 //! cache's list; a slab that is full is on none, and one that is empty stays on the list while it is
 //! short, and goes back to the page allocator otherwise.
 
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use rux_machine::IrqGuard;
+use rux_machine::{IrqGuard, cold};
 
+use super::debug::DebugFlags;
 use super::freelist::{self, Links, Object, SlabWord};
+use super::geometry::{Geometry, UNIT};
+use super::kmalloc::check_free;
+use super::list::SlabList;
 use super::sheaf::SHEAF_MOST;
 use super::state::{SheafOffset, sheaf};
 use crate::addr::Order;
@@ -23,10 +29,6 @@ use crate::sync::{IrqSpinGuard, IrqSpinLock, Rank};
 
 /// The most objects that move between a sheaf and the slabs at once.
 const BATCH_MOST: usize = SHEAF_MOST / 2 + 1;
-/// The unit of offsets in a slab, and the least size and alignment of objects.
-const UNIT: usize = 8;
-/// The largest order of a slab that holds more than one object. Orders up to it are had soon.
-const ORDER_COSTLY: usize = 3;
 /// Empty slabs stay while the list has no more than this many pages.
 const KEEP_PAGES: usize = 4;
 
@@ -47,80 +49,29 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct KmemCache {
     pub(super) shape: Shape,
-    /// Bytes from one object of a slab to the next.
-    pub(super) stride: usize,
+    /// See [`KmemCache::watch`].
+    geometry: UnsafeCell<Geometry>,
     /// Where the harts' sheaves are.
     pub(super) offset: SheafOffset,
-    /// log2 of the pages of a slab, when memory is plenty.
-    pub(super) order: Order,
-    /// The least that an object fits in.
-    min_order: Order,
-    /// Objects of a sheaf.
-    capacity: usize,
-    /// Slabs with free objects.
-    pub(super) partial: IrqSpinLock<SlabList>,
+    pub(super) lists: IrqSpinLock<Lists>,
     /// All slabs.
     pub(super) slabs: AtomicUsize,
     /// Objects of all slabs.
     pub(super) objects: AtomicUsize,
+    /// Whether it was destroyed, and not used again since.
+    pub(super) retired: AtomicBool,
 }
 
-/// A list of slabs through their descriptors; last in, last out.
+// SAFETY: the geometry changes only before others know the cache; see `watch`.
+unsafe impl Sync for KmemCache {}
+
+/// The lists of a cache's slabs.
 #[derive(Debug)]
-pub(super) struct SlabList {
-    first: Option<PagePtr>,
-    last: Option<PagePtr>,
-    len: usize,
-}
-
-impl SlabList {
-    const fn new() -> Self {
-        Self { first: None, last: None, len: 0 }
-    }
-
-    fn push(&mut self, slab: PagePtr) {
-        let arm = slab.arm::<SlabArm>();
-        arm.next.store(null_mut(), Relaxed);
-        arm.prev.store(raw(self.last), Relaxed);
-        match self.last {
-            Some(last) => last.arm::<SlabArm>().next.store(slab.as_ptr(), Relaxed),
-            None => self.first = Some(slab),
-        }
-        self.last = Some(slab);
-        self.len += 1;
-    }
-
-    fn remove(&mut self, slab: PagePtr) {
-        let (prev, next) = (link(&slab.arm::<SlabArm>().prev), link(&slab.arm::<SlabArm>().next));
-        match prev {
-            Some(prev) => prev.arm::<SlabArm>().next.store(raw(next), Relaxed),
-            None => self.first = next,
-        }
-        match next {
-            Some(next) => next.arm::<SlabArm>().prev.store(raw(prev), Relaxed),
-            None => self.last = prev,
-        }
-        self.len -= 1;
-    }
-
-    /// How many.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// From the first on.
-    pub(super) fn iter(&self) -> impl Iterator<Item = PagePtr> + '_ {
-        core::iter::successors(self.first, |slab| link(&slab.arm::<SlabArm>().next))
-    }
-}
-
-fn raw(page: Option<PagePtr>) -> *mut crate::page::Page {
-    page.map_or(null_mut(), PagePtr::as_ptr)
-}
-
-fn link(word: &core::sync::atomic::AtomicPtr<crate::page::Page>) -> Option<PagePtr> {
-    // SAFETY: the list's links come from `PagePtr`s.
-    unsafe { PagePtr::from_ptr(word.load(Relaxed)) }
+pub(super) struct Lists {
+    /// Slabs with free objects.
+    pub(super) partial: SlabList,
+    /// Slabs without; kept only where objects are watched.
+    pub(super) full: SlabList,
 }
 
 /// The objects of a slab, by where it starts.
@@ -128,11 +79,14 @@ fn link(word: &core::sync::atomic::AtomicPtr<crate::page::Page>) -> Option<PageP
 pub(super) struct Objects {
     base: *mut u8,
     stride: usize,
+    start: usize,
+    link: usize,
 }
 
 impl Objects {
     pub(super) fn of(cache: &KmemCache, slab: PagePtr) -> Self {
-        Self { base: slab.pfn().as_ptr(), stride: cache.stride }
+        let &Geometry { stride, start, link, .. } = cache.geometry();
+        Self { base: slab.pfn().as_ptr(), stride, start, link }
     }
 
     pub(super) fn pointer(self, object: Object) -> *mut u8 {
@@ -140,7 +94,7 @@ impl Objects {
     }
 
     /// `object` is of this slab.
-    fn of_pointer(self, object: *mut u8) -> Object {
+    pub(super) fn of_pointer(self, object: *mut u8) -> Object {
         ((object.addr() - self.base.addr()) / UNIT + 1) as Object
     }
 }
@@ -148,60 +102,68 @@ impl Objects {
 impl Links for Objects {
     #[inline(always)]
     fn next(&self, object: Object) -> Object {
-        // SAFETY: a free object of the slab, in whose first bytes `set_next` wrote.
-        unsafe { self.pointer(object).cast::<Object>().read() }
+        // SAFETY: a free object of the slab, where `set_next` wrote.
+        unsafe { self.pointer(object).wrapping_add(self.link).cast::<Object>().read() }
     }
 
     #[inline(always)]
     fn set_next(&self, object: Object, next: Object) {
         // SAFETY: an object that the caller gives back and still owns; aligned to 8 bytes, and as large.
-        unsafe { self.pointer(object).cast::<Object>().write(next) }
+        unsafe { self.pointer(object).wrapping_add(self.link).cast::<Object>().write(next) }
     }
 
     #[inline(always)]
     fn nth(&self, index: u16) -> Object {
-        (index as usize * self.stride / UNIT + 1) as Object
+        ((index as usize * self.stride + self.start) / UNIT + 1) as Object
     }
 }
 
 impl KmemCache {
     pub(super) const fn new(shape: Shape, offset: SheafOffset) -> Self {
-        let align = if shape.align > UNIT { shape.align } else { UNIT };
-        let size = if shape.size > UNIT { shape.size } else { UNIT };
-        let stride = size.next_multiple_of(align);
         Self {
+            geometry: UnsafeCell::new(Geometry::new(shape.size, shape.align, DebugFlags::empty())),
             shape,
-            stride,
             offset,
-            order: slab_order(stride),
-            min_order: match Order::of_bytes(stride) {
-                Some(order) => order,
-                None => Order::MAX,
-            },
-            capacity: sheaf_capacity(stride),
-            partial: IrqSpinLock::new(Rank::Slab, SlabList::new()),
+            lists: IrqSpinLock::new(Rank::Slab, Lists { partial: SlabList::new(), full: SlabList::new() }),
             slabs: AtomicUsize::new(0),
             objects: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
         }
     }
 
-    fn batch(&self) -> usize {
-        self.capacity / 2 + 1
+    /// How its objects lie.
+    #[inline(always)]
+    pub(super) fn geometry(&self) -> &Geometry {
+        // SAFETY: changed by `watch` only, before anybody asks.
+        unsafe { &*self.geometry.get() }
     }
 
-    /// An object from the slabs, for a hart whose sheaf has none; fills the sheaf by half, too.
+    /// Watches its objects.
+    ///
+    /// # Safety
+    /// Nobody else knows the cache yet.
+    pub(super) unsafe fn watch(&self, debug: DebugFlags) {
+        let geometry = Geometry::new(self.shape.size, self.shape.align, debug);
+        // SAFETY: nobody else looks, as the caller vouches.
+        unsafe { self.geometry.get().write(geometry) };
+    }
+
+    /// Whether all operations go by way of `debug`.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.geometry().debug.is_empty()
+    }
+
+    /// An object from the slabs for a request of `size` bytes, for a hart whose sheaf has none; fills the
+    /// sheaf by half, too.
     #[cold]
     #[inline(never)]
-    pub(super) fn alloc_slow(&'static self, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
-        let mut batch = [null_mut(); BATCH_MOST];
-        let batch = &mut batch[..self.batch()];
-        let mut got = self.take(&mut self.partial.lock(), batch);
-        if got == 0 {
-            let slab = self.new_slab(gfp)?;
-            let mut partial = self.partial.lock();
-            partial.push(slab);
-            got = self.take(&mut partial, batch);
+    pub(super) fn alloc_slow(&'static self, gfp: Gfp, size: usize) -> Result<NonNull<u8>, AllocError> {
+        if self.is_watched() {
+            return self.alloc_watched(gfp, size);
         }
+        let mut batch = [null_mut(); BATCH_MOST];
+        let batch = &mut batch[..self.geometry().batch()];
+        let got = self.take_or_grow(gfp, batch)?;
         // A new slab has an object; under the lock nobody else took it.
         let (object, rest) = batch[..got].split_last().ok_or(AllocError)?;
         self.fill_sheaf(rest);
@@ -214,7 +176,7 @@ impl KmemCache {
             let irqs = IrqGuard::new();
             let sheaf = sheaf(&irqs, self.offset);
             if sheaf.is_idle() {
-                sheaf.start(self.capacity);
+                sheaf.start(self.geometry().capacity);
             }
             sheaf.count_refill();
             while let Some((&object, rest)) = left.split_last() {
@@ -232,21 +194,107 @@ impl KmemCache {
     #[cold]
     #[inline(never)]
     pub(super) fn free_slow(&'static self, object: NonNull<u8>) {
+        if self.is_watched() {
+            return self.free_watched(object);
+        }
         let mut batch = [null_mut(); BATCH_MOST];
         let mut count = 0;
         {
             let irqs = IrqGuard::new();
             let sheaf = sheaf(&irqs, self.offset);
             if sheaf.is_idle() {
-                sheaf.start(self.capacity);
+                sheaf.start(self.geometry().capacity);
             }
             if !sheaf.push(object) {
-                count = sheaf.take_oldest(&mut batch[..self.batch()]);
+                count = sheaf.take_oldest(&mut batch[..self.geometry().batch()]);
                 sheaf.count_flush();
                 sheaf.push(object);
             }
         }
         self.give(&batch[..count]);
+    }
+
+    /// Fills `out`, or nothing of it: from this hart's sheaf, and from the slabs.
+    pub(super) fn alloc_bulk(
+        &'static self,
+        gfp: Gfp,
+        size: usize,
+        out: &mut [MaybeUninit<NonNull<u8>>],
+    ) -> Result<(), AllocError> {
+        let mut done = 0;
+        if !self.is_watched() {
+            let irqs = IrqGuard::new();
+            let sheaf = sheaf(&irqs, self.offset);
+            while done < out.len()
+                && let Some(object) = sheaf.pop()
+            {
+                out[done].write(object);
+                done += 1;
+            }
+        }
+        let mut batch = [null_mut(); BATCH_MOST];
+        while done < out.len() {
+            let most = batch.len().min(out.len() - done);
+            let got = if self.is_watched() {
+                self.alloc_watched(gfp, size).map(|object| {
+                    batch[0] = object.as_ptr();
+                    1
+                })
+            } else {
+                self.take_or_grow(gfp, &mut batch[..most])
+            };
+            let Ok(got) = got else {
+                // SAFETY: these were filled.
+                let filled = out[..done].iter().map(|object| unsafe { object.assume_init() });
+                filled.for_each(|object| self.free_one(object));
+                return Err(AllocError);
+            };
+            for object in batch[..got].iter().copied().filter_map(NonNull::new) {
+                out[done].write(object);
+                done += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes many objects back.
+    pub(super) fn free_bulk(&'static self, objects: &[NonNull<u8>]) {
+        let mut left = objects;
+        if self.is_watched() {
+            return left.iter().for_each(|object| self.free_watched(*object));
+        }
+        left.iter().for_each(|object| check_free(self, *object));
+        {
+            let irqs = IrqGuard::new();
+            let sheaf = sheaf(&irqs, self.offset);
+            while let [object, rest @ ..] = left
+                && sheaf.push(*object)
+            {
+                left = rest;
+            }
+        }
+        let mut batch = [null_mut(); BATCH_MOST];
+        for chunk in left.chunks(BATCH_MOST) {
+            batch.iter_mut().zip(chunk).for_each(|(to, from)| *to = from.as_ptr());
+            self.give(&batch[..chunk.len()]);
+        }
+    }
+
+    fn free_one(&'static self, object: NonNull<u8>) {
+        if self.is_watched() { self.free_watched(object) } else { self.give(&[object.as_ptr()]) }
+    }
+
+    /// Takes the objects off all harts' sheaves and gives back empty slabs; says how many pages. Waits for
+    /// the other harts.
+    pub(super) fn drain_all(&'static self) -> usize {
+        let drain = |cache: *mut ()| {
+            // SAFETY: a cache, which stays.
+            let cache: &'static KmemCache = unsafe { &*cache.cast() };
+            cache.drain_sheaf();
+        };
+        cold::run_on(cold::online(), drain, core::ptr::from_ref(self).cast_mut().cast());
+        self.drain_sheaf();
+        self.shrink(usize::MAX)
     }
 
     /// Takes all objects off this hart's sheaf.
@@ -264,11 +312,23 @@ impl KmemCache {
         self.give(&batch[..count]);
     }
 
+    /// Fills `out` with objects from the slabs, from a new one if there is none; says how many.
+    fn take_or_grow(&'static self, gfp: Gfp, out: &mut [*mut u8]) -> Result<usize, AllocError> {
+        let got = self.take(&mut self.lists.lock().partial, out);
+        if got > 0 {
+            return Ok(got);
+        }
+        let slab = self.new_slab(gfp)?;
+        let mut lists = self.lists.lock();
+        lists.partial.push(slab);
+        Ok(self.take(&mut lists.partial, out))
+    }
+
     /// Fills `out` with objects from the slabs of the list; says how many there were.
     fn take(&self, partial: &mut SlabList, out: &mut [*mut u8]) -> usize {
         let mut got = 0;
         while got < out.len()
-            && let Some(slab) = partial.first
+            && let Some(slab) = partial.first()
         {
             let objects = Objects::of(self, slab);
             let most = (out.len() - got) as u16;
@@ -305,9 +365,9 @@ impl KmemCache {
 
     fn give_chain(&'static self, slab: PagePtr, links: &Objects, chain: (Object, Object, u16)) {
         let word = &slab.arm::<SlabArm>().freelist;
-        let pushed = freelist::push(word, links, chain, || self.partial.lock());
-        if let Some(partial) = pushed.lock {
-            self.place(slab, partial, pushed.before, pushed.after);
+        let pushed = freelist::push(word, links, chain, || self.lists.lock());
+        if let Some(lists) = pushed.lock {
+            self.place(slab, lists, pushed.before, pushed.after);
         }
     }
 
@@ -315,33 +375,46 @@ impl KmemCache {
     fn place(
         &'static self,
         slab: PagePtr,
-        mut partial: IrqSpinGuard<'_, SlabList>,
+        mut lists: IrqSpinGuard<'_, Lists>,
         before: SlabWord,
         after: SlabWord,
     ) {
-        if after.is_empty() && (partial.len() << self.order.get()) >= KEEP_PAGES {
+        if after.is_empty() && self.keeps_enough(&lists.partial) {
             if !before.is_full() {
-                partial.remove(slab);
+                lists.partial.remove(slab);
             }
-            drop(partial);
+            drop(lists);
             self.free_slab(slab);
         } else if before.is_full() {
-            partial.push(slab);
+            lists.partial.push(slab);
         }
     }
 
-    /// Gives the empty slabs of the list back to the page allocator; says how many pages.
-    pub(super) fn shrink(&'static self) -> usize {
+    /// Whether the slabs on the list are enough, so that an empty one can go.
+    pub(super) fn keeps_enough(&self, partial: &SlabList) -> bool {
+        partial.len() << self.geometry().order.get() >= KEEP_PAGES
+    }
+
+    /// Gives empty slabs of the list back to the page allocator until that are `most` pages; says how many.
+    pub(super) fn shrink(&'static self, most: usize) -> usize {
         let mut pages = 0;
-        loop {
-            let mut partial = self.partial.lock();
+        while pages < most {
+            let mut lists = self.lists.lock();
             // Nobody can give an object back to an empty slab, nor take one without the lock.
-            let Some(slab) = partial.iter().find(|slab| slab_word(*slab).is_empty()) else { return pages };
-            partial.remove(slab);
-            drop(partial);
+            let Some(slab) = lists.partial.iter().find(|slab| slab_word(*slab).is_empty()) else { break };
+            lists.partial.remove(slab);
+            drop(lists);
             pages += slab_order_of(slab).pages();
             self.free_slab(slab);
         }
+        pages
+    }
+
+    /// Pages of the empty slabs on the list.
+    pub(super) fn empty_pages(&self) -> usize {
+        let lists = self.lists.lock();
+        let empty = lists.partial.iter().filter(|slab| slab_word(*slab).is_empty());
+        empty.map(|slab| slab_order_of(slab).pages()).sum()
     }
 
     fn item(&self) -> Item {
@@ -349,20 +422,21 @@ impl KmemCache {
     }
 
     /// A slab with all objects free, on no list.
-    fn new_slab(&'static self, gfp: Gfp) -> Result<PagePtr, AllocError> {
-        let mut gfp = gfp & !(Gfp::ZERO | Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP);
+    pub(super) fn new_slab(&'static self, gfp: Gfp) -> Result<PagePtr, AllocError> {
+        let mut gfp = gfp & !(Gfp::ZERO | Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP | Gfp::RECLAIMABLE);
+        let &Geometry { order, min_order, .. } = self.geometry();
         if self.shape.reclaimable {
             gfp |= Gfp::RECLAIMABLE;
         }
-        let block = if self.order > self.min_order {
+        let block = if order > min_order {
             // Many objects are worth a larger block, but not reclaim for it.
             let modest = (gfp | Gfp::NORETRY | Gfp::NOWARN) & !(Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
-            alloc_pages(modest, self.order).or_else(|_| alloc_pages(gfp, self.min_order))
+            alloc_pages(modest, order).or_else(|_| alloc_pages(gfp, min_order))
         } else {
-            alloc_pages(gfp, self.order)
+            alloc_pages(gfp, order)
         }?;
         let order = block.order();
-        let objects = block.bytes() / self.stride;
+        let objects = self.geometry().objects_in(order);
         let slab = block.page();
         let _ = block.into_raw();
         for index in 0..order.pages() {
@@ -374,6 +448,9 @@ impl KmemCache {
         }
         let word = SlabWord::new().with_objects(objects as u16);
         slab.arm::<SlabArm>().freelist.store(word.into_bits(), Relaxed);
+        if self.is_watched() {
+            self.prepare_watched(slab);
+        }
         self.slabs.fetch_add(1, Relaxed);
         self.objects.fetch_add(objects, Relaxed);
         stat::add(self.item(), order.pages() as i64);
@@ -381,7 +458,10 @@ impl KmemCache {
     }
 
     /// `slab` is empty and on no list.
-    fn free_slab(&'static self, slab: PagePtr) {
+    pub(super) fn free_slab(&'static self, slab: PagePtr) {
+        if self.is_watched() {
+            super::debug::check_slab(self, slab);
+        }
         let order = slab_order_of(slab);
         let objects = slab_word(slab).objects() as usize;
         for index in 0..order.pages() {
@@ -411,36 +491,4 @@ pub(super) fn slab_of(object: *mut u8) -> PagePtr {
     let page = virt_to_page(object);
     let index = page.arm::<SlabArm>().extra.load(Relaxed) as u32 as usize;
     page.nth(index.wrapping_neg())
-}
-
-/// The least order at which little is wasted and a fair number of objects fits (Linux:
-/// `calculate_order`).
-const fn slab_order(stride: usize) -> Order {
-    let mut order = 0;
-    while let Some(candidate) = Order::new(order)
-        && order < ORDER_COSTLY
-    {
-        let objects = candidate.bytes() / stride;
-        if objects >= 4 && candidate.bytes() % stride <= candidate.bytes() / 8 {
-            return candidate;
-        }
-        order += 1;
-    }
-    let least = match Order::of_bytes(stride) {
-        Some(order) => order,
-        None => Order::MAX,
-    };
-    match Order::new(ORDER_COSTLY) {
-        Some(costly) if costly.get() > least.get() => costly,
-        _ => least,
-    }
-}
-
-/// How many objects a hart keeps: few of those that are large, since each may keep a slab from being free.
-const fn sheaf_capacity(stride: usize) -> usize {
-    match stride {
-        0..=256 => SHEAF_MOST,
-        257..=1024 => 6,
-        _ => 2,
-    }
 }

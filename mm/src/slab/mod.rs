@@ -14,11 +14,15 @@
 mod arc;
 mod boxed;
 mod cache;
+mod debug;
 mod freelist;
+mod geometry;
 mod info;
 mod kmalloc;
 mod kmem;
+mod list;
 mod sheaf;
+mod shrinker;
 mod state;
 mod string;
 #[cfg(test)]
@@ -27,9 +31,13 @@ mod vec;
 
 pub use arc::{ArcCache, ArcInner, KArc};
 pub use boxed::KBox;
-pub use cache::Cache;
+pub use cache::{Cache, ObjectsRemain};
+pub use debug::{DebugFlags, check_objects, faults, report_owners};
 pub use info::{CacheInfo, HartCacheInfo, SLABINFO_HEADER, for_each_cache, validate};
 pub use kmalloc::{kfree, kmalloc, usable_size};
+pub use shrinker::{
+    PRIORITY_DEFAULT, Registration, ShrinkControl, Shrinker, reclaim, register_shrinker, shrink_slab,
+};
 pub(crate) use state::SlabState;
 pub use state::{drain, drain_all};
 pub use string::KString;

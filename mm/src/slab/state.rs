@@ -6,16 +6,18 @@
 
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicPtr,
+    AtomicPtr, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 use rux_machine::{IrqGuard, cold};
 
 use super::KBox;
+use super::debug::Options;
 use super::kmalloc::{CLASSES, kmalloc_caches};
 use super::kmem::{KmemCache, Shape};
 use super::sheaf::{SHEAF_SIZE, Sheaf};
+use super::shrinker::{OwnDeferred, Shrinkers};
 use crate::addr::Order;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
@@ -59,6 +61,12 @@ pub(crate) struct SlabState {
     pub(super) kmalloc: [KmemCache; CLASSES],
     /// All other caches by number, once this machine used them.
     caches: [AtomicPtr<KmemCache>; CACHES],
+    /// What the command line says is to be watched.
+    pub(super) options: Options,
+    /// How many faults were found.
+    pub(super) faults: AtomicUsize,
+    pub(super) shrinkers: IrqSpinLock<Shrinkers>,
+    pub(super) own_deferred: OwnDeferred,
 }
 
 /// Numbers given so far, to caches of any machine.
@@ -66,7 +74,14 @@ static NUMBERS: IrqSpinLock<usize> = IrqSpinLock::new(Rank::SlabCaches, CLASSES 
 
 impl SlabState {
     pub(crate) const fn new() -> Self {
-        Self { kmalloc: kmalloc_caches(), caches: [const { AtomicPtr::new(null_mut()) }; CACHES] }
+        Self {
+            kmalloc: kmalloc_caches(),
+            caches: [const { AtomicPtr::new(null_mut()) }; CACHES],
+            options: Options::new(),
+            faults: AtomicUsize::new(0),
+            shrinkers: IrqSpinLock::new(Rank::SlabCaches, Shrinkers::new()),
+            own_deferred: OwnDeferred::new(),
+        }
     }
 
     /// All caches that this machine used so far, the newest first; those of sized allocations last.
@@ -78,6 +93,12 @@ impl SlabState {
         typed.chain(self.kmalloc.iter().rev())
     }
 
+    /// The cache with that number, if this machine used it.
+    pub(super) fn known(&'static self, at: SheafOffset) -> Option<&'static KmemCache> {
+        // SAFETY: caches stay once they are there.
+        unsafe { self.caches[at.number()].load(Acquire).as_ref() }
+    }
+
     /// The cache with that number, made if need be.
     fn cache(
         &'static self,
@@ -85,14 +106,18 @@ impl SlabState {
         at: SheafOffset,
         gfp: Gfp,
     ) -> Result<&'static KmemCache, AllocError> {
-        let slot = &self.caches[at.number()];
-        // SAFETY: caches stay once they are there.
-        if let Some(cache) = unsafe { slot.load(Acquire).as_ref() } {
+        if let Some(cache) = self.known(at) {
+            if cache.retired.load(Relaxed) {
+                cache.retired.store(false, Relaxed);
+            }
             return Ok(cache);
         }
-        let new = KBox::into_raw(KBox::new(KmemCache::new(shape, at), gfp)?);
+        let cache = KBox::new(KmemCache::new(shape, at), gfp)?;
+        // SAFETY: nobody else has it yet.
+        unsafe { cache.watch(self.options.flags_for(&shape)) };
+        let new = KBox::into_raw(cache);
         // Release: who finds it sees all of it.
-        let cache = match slot.compare_exchange(null_mut(), new, Release, Acquire) {
+        let cache = match self.caches[at.number()].compare_exchange(null_mut(), new, Release, Acquire) {
             Ok(_) => new,
             Err(other) => {
                 // SAFETY: made above; another hart was quicker and nobody saw it.
@@ -109,7 +134,7 @@ impl SlabState {
     pub(super) fn register(
         &'static self,
         shape: Shape,
-        known: &core::sync::atomic::AtomicUsize,
+        known: &AtomicUsize,
         gfp: Gfp,
     ) -> Result<&'static KmemCache, AllocError> {
         if known.load(Relaxed) == SheafOffset::NONE.bytes() {
@@ -128,11 +153,23 @@ impl SlabState {
 }
 
 impl Memory {
-    /// Gives harts 0 to `harts - 1` their sheaves. Called once, when pages can be allocated.
+    /// Gives harts 0 to `harts - 1` their sheaves, and watches what `slab_debug` says. Called once, when
+    /// pages can be allocated.
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn boot_slab(&'static self, harts: usize) -> Result<(), AllocError> {
+    pub(crate) fn boot_slab(
+        &'static self,
+        harts: usize,
+        slab_debug: Option<&'static str>,
+    ) -> Result<(), AllocError> {
+        if let Some(text) = slab_debug {
+            self.slab.options.set(text);
+            for cache in &self.slab.kmalloc {
+                // SAFETY: nobody can allocate before the harts have sheaves.
+                unsafe { cache.watch(self.slab.options.flags_for(&cache.shape)) };
+            }
+        }
         let order = Order::of_bytes(CACHES * SHEAF_SIZE).ok_or(AllocError)?;
         for hart in 0..harts {
             let sheaves = alloc_pages(Gfp::KERNEL | Gfp::ZERO, order)?;
@@ -176,7 +213,7 @@ pub fn drain() -> usize {
     caches
         .map(|cache| {
             cache.drain_sheaf();
-            cache.shrink()
+            cache.shrink(usize::MAX)
         })
         .sum()
 }
