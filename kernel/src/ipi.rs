@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Order
 use rux_machine::cold::Fence;
 use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw, PreemptGuard};
 
-use crate::{hart, sbi, time};
+use crate::{hart, klog, sbi, time};
 
 /// A function to run, and its argument.
 type Request = (fn(*mut ()), *mut ());
@@ -61,6 +61,7 @@ pub(crate) fn interrupt() {
     // SAFETY: clearing the pending bit loses nothing: what was asked is looked at after that.
     unsafe { core::arch::asm!("csrci sip, 2", options(nostack)) };
     serve();
+    klog::wake_deferred();
 }
 
 fn serve() {

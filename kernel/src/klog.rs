@@ -5,13 +5,14 @@
 //! [`set_copy`] named.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 
+use rux_machine::{HartMask, Hot, HotExt, Hw};
 use rux_mm::sync::{IrqSpinLock, Rank};
 use spin::Once;
 
 use crate::wait::WaitQueue;
-use crate::{console, time};
+use crate::{console, ipi, time};
 
 /// Bytes of the ring (Linux: `CONFIG_LOG_BUF_SHIFT` = 17).
 const SIZE: usize = 1 << 17;
@@ -34,6 +35,8 @@ static RING: IrqSpinLock<Ring> =
     IrqSpinLock::new(Rank::Log, Ring { bytes: [0; SIZE], start: 0, end: 0, first: 0, next: 0 });
 static READERS: WaitQueue = WaitQueue::new();
 static QUIET: AtomicBool = AtomicBool::new(false);
+/// Whether readers are to be woken once interrupts are on.
+static WAKE: AtomicBool = AtomicBool::new(false);
 /// Set by a panic.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 static COPY: Once<fn(&[u8])> = Once::new();
@@ -212,8 +215,27 @@ fn emit(level: u8, text: &[u8], loud: bool) {
         copy(text);
         copy(b"\n");
     }
-    if !broken && !READERS.is_empty() {
+    if broken {
+        return;
+    }
+    if Hw::irqs_on() {
+        wake_readers();
+    } else if !WAKE.swap(true, SeqCst) {
+        // Whoever logs with interrupts off may hold a lock that stands below those that waking takes.
+        ipi::send_reschedule(HartMask::one(Hw::hart()));
+    }
+}
+
+fn wake_readers() {
+    if !READERS.is_empty() {
         READERS.wake_all();
+    }
+}
+
+/// Wakes those who read the log if a message came while that could not be done. From the software interrupt.
+pub(crate) fn wake_deferred() {
+    if WAKE.load(SeqCst) && WAKE.swap(false, SeqCst) {
+        wake_readers();
     }
 }
 

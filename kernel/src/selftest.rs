@@ -1,6 +1,8 @@
 //! What of the kernel's own rooms can be tested without a program: `rux.selftest` on the command line runs this in
 //! place of init, and powers off with status 0 if all held. A failure is a panic.
 
+pub(crate) mod slab;
+
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use rux_machine::cold::{self, Fence};

@@ -79,6 +79,35 @@ pub(crate) fn is_return_address(value: usize) -> bool {
     call || short & 0xf07f == 0x9002 && short & 0x0f80 != 0
 }
 
+/// Fills `callers` with where the running function's callers go on, innermost first, as far as the frame pointers
+/// lead; says how many.
+#[inline(never)]
+pub(crate) fn callers(callers: &mut [usize]) -> usize {
+    let (low, high) = crate::task::current().stack_bounds();
+    let mut fp: usize;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mv {}, fp", out(reg) fp, options(nomem, nostack, preserves_flags)) };
+    let mut count = 0;
+    while count < callers.len() && (low + 16..=high).contains(&fp) && fp.is_multiple_of(16) {
+        let word = |at: usize| {
+            // SAFETY: on the running thread's stack, in the part that is in use.
+            unsafe { (at as *const usize).read_volatile() }
+        };
+        // A frame record: the return address below the frame pointer, and the caller's below that.
+        let (caller, next) = (word(fp - 8), word(fp - 16));
+        if !image().contains(&caller) {
+            break;
+        }
+        callers[count] = caller;
+        count += 1;
+        if next <= fp {
+            break;
+        }
+        fp = next;
+    }
+    count
+}
+
 /// Shows where a return address returns to: the call before it tells the function, as one that never returns
 /// may be the last of its function.
 pub(crate) struct Caller(pub(crate) usize);

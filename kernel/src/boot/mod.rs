@@ -144,7 +144,13 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     let init = |arg| {
         // From here on there is another thread to run while this one sleeps.
         rux_mm::memory().allow_sleep();
-        if cmdline::flag("rux.selftest") { selftest::run(arg) } else { process::start_init() }
+        if cmdline::flag("rux.selftest") {
+            return selftest::run(arg);
+        }
+        if cmdline::value("rux.selftest") == Some("slab") {
+            selftest::slab::plant();
+        }
+        process::start_init()
     };
     if sched::spawn_kthread("init", init, 0).is_err() {
         panic!("no memory for the first thread");

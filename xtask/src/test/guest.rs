@@ -31,6 +31,23 @@ static LONG_INPUT: &str = {
     }
 };
 
+const SLAB_FAULTS: &str = "\
+BUG selftest_cells: Object already
+Allocated in rux::selftest::slab::owner_of_cell
+Freed in rux::selftest::slab::frees_first
+Found in rux::selftest::slab::frees_again
+BUG selftest_cells: Right Redzone
+Allocated in rux::selftest::slab::owner_of_cell
+Freed in rux::selftest::slab::frees_first
+Found in rux::selftest::slab::frees_first
+BUG selftest_cells: Poison overwritten
+Allocated in rux::selftest::slab::owner_of_cell
+Freed in rux::selftest::slab::frees_first
+Found in rux::selftest::slab::write_after_free
+BUG selftest_leaky: Objects remaining
+Allocated in rux::selftest::slab::leak
+";
+
 /// A test that runs one program, with the defaults of the table.
 const fn guest(name: &'static str, command: &'static [&'static str]) -> Guest {
     Guest {
@@ -39,6 +56,7 @@ const fn guest(name: &'static str, command: &'static [&'static str]) -> Guest {
         smp: 1,
         mem: "512M",
         paging: None,
+        append: "",
         cpus: true,
         boot_hart: None,
         release: false,
@@ -107,6 +125,20 @@ pub(super) const GUESTS: &[Guest] = &[
         ],
         status: 6,
         ..guest("job-control", &[])
+    },
+    Guest {
+        // Faults planted in the kernel: each is found, and the one who did it is named.
+        append: "slab_debug=FZPU,selftest_* rux.selftest=slab",
+        cpus: false,
+        expect: Expect::Exactly(SLAB_FAULTS),
+        ..guest(
+            "slab_debug",
+            &[
+                "sh",
+                "-c",
+                "dmesg | grep -o 'BUG [a-z_]*: [A-Z][a-z]* [a-zR]*\\|[A-Z][a-z]* in rux::selftest::slab::[a-z_]*'",
+            ],
+        )
     },
     // What a shell does all day.
     Guest {

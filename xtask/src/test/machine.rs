@@ -48,6 +48,8 @@ pub(super) struct Guest {
     pub smp: u32,
     pub mem: &'static str,
     pub paging: Option<&'static str>,
+    /// More words for the kernel's command line.
+    pub append: &'static str,
     /// Once more with `SVADE`.
     pub cpus: bool,
     /// The hart that the firmware is asked to boot on, instead of the first to come.
@@ -110,6 +112,7 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
         smp: guest.smp,
         mem: guest.mem.into(),
         paging: guest.paging.map(Into::into),
+        append: guest.append.into(),
         cpu: cpu.unwrap_or("rv64").into(),
         icount: guest.most_instructions.is_some(),
         quiet: true,
