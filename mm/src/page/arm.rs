@@ -4,7 +4,7 @@
 //! arm consists of atomics, so that any bits are a valid value and a look from afar (`/proc`,
 //! compaction) is never undefined. A room may define its own arm.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::{Page, PageType};
 use crate::sync::RawSpinLock;
@@ -110,7 +110,7 @@ pub struct TableArm {
     pub extra: [AtomicU64; 2],
 }
 
-/// First page of a slab.
+/// A page of a slab; the freelist and the links are the first page's.
 #[repr(C)]
 #[derive(Debug)]
 pub struct SlabArm {
@@ -122,6 +122,10 @@ pub struct SlabArm {
     pub next: AtomicPtr<Page>,
     /// The slab before.
     pub prev: AtomicPtr<Page>,
-    /// Free for the room `slab`.
-    pub extra: AtomicU64,
+    /// How many pages of the slab are before this one.
+    pub index: AtomicU16,
+    /// log2 of the slab's pages.
+    pub order: AtomicU16,
+    /// Where within a hart's the sheaf of the cache is, in bytes: all that an ordinary free needs to know.
+    pub sheaf: AtomicU32,
 }

@@ -8,8 +8,9 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rux_machine::IrqGuard;
 
 use super::KBox;
+use super::checks::{check_free, note_used};
 use super::debug::report_remaining;
-use super::kmalloc::check_free;
+
 use super::kmem::{KmemCache, Shape};
 use super::state::{SheafOffset, sheaf};
 use crate::error::AllocError;
@@ -90,6 +91,7 @@ impl<T> Cache<T> {
             Some(object) => object.cast(),
             None => self.alloc_slow(gfp)?,
         };
+        note_used(|| self.known(), object.cast(), size_of::<T>());
         if gfp.contains(Gfp::ZERO) {
             // SAFETY: a new object of that size.
             unsafe { object.write_bytes(0, 1) };

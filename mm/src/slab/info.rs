@@ -120,7 +120,7 @@ impl KmemCache {
 }
 
 /// The harts that have sheaves.
-fn harts() -> impl Iterator<Item = usize> {
+pub(super) fn harts() -> impl Iterator<Item = usize> {
     (0..MAX_HARTS).filter(|hart| !memory().hart(*hart).sheaves.load(Relaxed).is_null())
 }
 
@@ -229,7 +229,7 @@ fn slab_pages() -> impl Iterator<Item = PagePtr> {
     sections
         .flat_map(|first| (0..PAGES_PER_SECTION).map(move |index| pfn_to_page(first).nth(index as usize)))
         .filter(|page| page.page_type() == Some(PageType::Slab))
-        .filter(|page| page.arm::<SlabArm>().extra.load(Relaxed) as u32 == 0)
+        .filter(|page| page.arm::<SlabArm>().index.load(Relaxed) == 0)
 }
 
 fn check_sheaves(cache: &'static KmemCache) {

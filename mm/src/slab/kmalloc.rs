@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rux_machine::IrqGuard;
 
+use super::checks::{check_free, note_used};
 use super::geometry::UNIT;
-use super::kmem::{KmemCache, Shape, slab_of};
+use super::kmem::{KmemCache, Shape};
 use super::state::{SheafOffset, sheaf};
 use crate::addr::{Order, PhysAddr};
 use crate::error::AllocError;
@@ -44,31 +45,28 @@ pub(super) const CLASSES: usize = 2 * SIZE_CLASSES;
 /// The largest size that a class has.
 const LARGEST: usize = SIZES[SIZE_CLASSES - 1].0;
 
-/// Size class by size less 1 in units of 8 bytes. All sizes, as RISC-V has no quick way to count a
-/// number's leading zeroes; what most ask for is on the first line of the cache.
-static CLASS_BY_UNIT: [u8; LARGEST / UNIT] = {
-    let mut table = [0; LARGEST / UNIT];
+/// Units of [`UNIT`] bytes in the largest class.
+const UNITS: usize = LARGEST / UNIT;
+
+/// Where the sheaf of the class for a size is, by the size less 1 in units. For all sizes, as RISC-V has no
+/// quick way to count a number's leading zeroes; what most ask for is on the first lines of the cache.
+static SHEAVES: [u16; UNITS] = {
+    let mut table = [0; UNITS];
     let (mut unit, mut class) = (0, 0);
     while unit < table.len() {
         if SIZES[class].0 < (unit + 1) * UNIT {
             class += 1;
         }
-        table[unit] = class as u8;
+        table[unit] = SheafOffset::of(class + 1).bytes() as u16;
         unit += 1;
     }
     table
 };
 
-/// The class for a size from 1 to [`LARGEST`]. Objects are aligned to the largest power of two that
-/// divides the size of their class, so to `align` if the size is a multiple of it, and always to 32 from
-/// 32 bytes on.
-#[inline(always)]
-const fn class_of(size: usize) -> usize {
-    match (size - 1) / UNIT {
-        unit if unit < LARGEST / UNIT => CLASS_BY_UNIT[unit] as usize,
-        _ => SIZE_CLASSES - 1,
-    }
-}
+/// The sheaves of objects that a shrinker can free are behind the others, class for class.
+const TO_RECLAIMABLE: usize = SheafOffset::of(SIZE_CLASSES).bytes();
+
+const _: () = assert!(SheafOffset::of(CLASSES).bytes() <= u16::MAX as usize);
 
 /// The size to ask of a class for so that its objects have the alignment of `layout`.
 #[inline(always)]
@@ -105,29 +103,36 @@ pub(super) const fn kmalloc_caches() -> [KmemCache; CLASSES] {
 /// No memory, or more than the page allocator's largest block.
 #[inline]
 pub fn kmalloc(layout: Layout, gfp: Gfp) -> Result<NonNull<u8>, AllocError> {
-    let size = aligned_size(layout);
-    // Of both ends at once.
-    if size.wrapping_sub(1) >= LARGEST {
+    // Of objects that fit it, a class has those aligned to the largest power of two that divides its size.
+    let unit = aligned_size(layout).wrapping_sub(1) / UNIT;
+    // Nothing at all is a huge number here.
+    if unit >= UNITS {
         return no_class(layout, gfp);
     }
     if cfg!(debug_assertions) && inject::due(gfp) {
         return Err(AllocError);
     }
-    let kind = gfp.contains(Gfp::RECLAIMABLE) as usize;
-    let class = class_of(size) + kind * SIZE_CLASSES;
+    let kind = if gfp.contains(Gfp::RECLAIMABLE) { TO_RECLAIMABLE } else { 0 };
+    let offset = SheafOffset::from_bytes(SHEAVES[unit] as usize + kind);
     let object = {
         let irqs = IrqGuard::new();
-        sheaf(&irqs, SheafOffset::of(class + 1)).pop()
+        sheaf(&irqs, offset).pop()
     };
     let object = match object {
         Some(object) => object,
-        None => memory().slab.kmalloc[class].alloc_slow(gfp, layout.size())?,
+        None => cache_at(offset).alloc_slow(gfp, layout.size())?,
     };
+    note_used(|| Some(cache_at(offset)), object, SIZES[(offset.number() - 1) % SIZE_CLASSES].0);
     if gfp.contains(Gfp::ZERO) {
         // SAFETY: a new object of at least that size.
         unsafe { object.write_bytes(0, layout.size()) };
     }
     Ok(object)
+}
+
+/// The cache of sized allocations whose sheaves are there.
+fn cache_at(offset: SheafOffset) -> &'static KmemCache {
+    &memory().slab.kmalloc[offset.number() - 1]
 }
 
 /// Gives memory back.
@@ -140,39 +145,22 @@ pub unsafe fn kfree(ptr: NonNull<u8>) {
     if page.page_type() != Some(PageType::Slab) {
         return free_large(ptr, page);
     }
-    let cache = page.arm::<SlabArm>().cache.load(Relaxed);
-    // SAFETY: a slab's pages name its cache, which stays.
-    push(unsafe { &*core::ptr::with_exposed_provenance(cache) }, ptr);
-}
-
-/// Gives an object back to its cache, by way of this hart's sheaf.
-#[inline(always)]
-pub(super) fn push(cache: &'static KmemCache, object: NonNull<u8>) {
-    check_free(cache, object);
+    let arm = page.arm::<SlabArm>();
+    if cfg!(debug_assertions) {
+        check_free(cache_of(arm), ptr);
+    }
     let pushed = {
         let irqs = IrqGuard::new();
-        sheaf(&irqs, cache.offset).push(object)
+        sheaf(&irqs, SheafOffset::from_bytes(arm.sheaf.load(Relaxed) as usize)).push(ptr)
     };
     if !pushed {
-        cache.free_slow(object);
+        cache_of(arm).free_slow(ptr);
     }
 }
 
-/// In debug builds: is it an object of that cache, and not one that the hart has as free?
-#[inline(always)]
-#[track_caller]
-pub(super) fn check_free(cache: &'static KmemCache, object: NonNull<u8>) {
-    if cfg!(debug_assertions) && !cache.is_watched() {
-        let slab = slab_of(object.as_ptr());
-        let owner = slab.arm::<SlabArm>().cache.load(Relaxed);
-        let name = cache.shape.name;
-        assert_eq!(owner, core::ptr::from_ref(cache).addr(), "{name}: {object:p} is another cache's");
-        let offset = object.as_ptr().addr() - slab.pfn().as_ptr().addr();
-        assert_eq!(offset % cache.geometry().stride, 0, "{name}: {object:p} is within an object");
-        let irqs = IrqGuard::new();
-        let free = sheaf(&irqs, cache.offset).objects().iter().any(|at| at.load(Relaxed) == object.as_ptr());
-        assert!(!free, "{name}: double free of {object:p}");
-    }
+fn cache_of(arm: &SlabArm) -> &'static KmemCache {
+    // SAFETY: a slab's pages name its cache, which stays.
+    unsafe { &*core::ptr::with_exposed_provenance(arm.cache.load(Relaxed)) }
 }
 
 /// The words of the first page of a large object.
@@ -217,6 +205,11 @@ fn free_large(ptr: NonNull<u8>, page: PagePtr) {
     stat::add(Item::SlabUnreclaimable, -(order.pages() as i64));
     // SAFETY: `alloc_large` made it from a block of this order, and its owner gives it away.
     drop(unsafe { PageBlock::from_raw(page.pfn(), order) });
+}
+
+/// The class for a size from 1 to [`LARGEST`].
+fn class_of(size: usize) -> usize {
+    SheafOffset::from_bytes(SHEAVES[(size - 1) / UNIT] as usize).number() - 1
 }
 
 /// How many bytes an allocation of `bytes` really has (Linux: `kmalloc_size_roundup`).

@@ -12,10 +12,11 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rux_machine::{IrqGuard, cold};
 
+use super::checks::{check_free, note_used};
 use super::debug::DebugFlags;
 use super::freelist::{self, Links, Object, SlabWord};
 use super::geometry::{Geometry, UNIT};
-use super::kmalloc::check_free;
+
 use super::list::SlabList;
 use super::sheaf::SHEAF_MOST;
 use super::state::{SheafOffset, sheaf};
@@ -254,6 +255,10 @@ impl KmemCache {
                 done += 1;
             }
         }
+        for object in out {
+            // SAFETY: all are filled.
+            note_used(|| Some(self), unsafe { object.assume_init() }, self.geometry().size);
+        }
         Ok(())
     }
 
@@ -444,7 +449,9 @@ impl KmemCache {
             page.count().set_type(PageType::Slab);
             let arm = page.arm::<SlabArm>();
             arm.cache.store(core::ptr::from_ref(self).expose_provenance(), Relaxed);
-            arm.extra.store(index as u64 | (order.get() as u64) << 32, Relaxed);
+            arm.index.store(index as u16, Relaxed);
+            arm.order.store(order.get() as u16, Relaxed);
+            arm.sheaf.store(self.offset.bytes() as u32, Relaxed);
         }
         let word = SlabWord::new().with_objects(objects as u16);
         slab.arm::<SlabArm>().freelist.store(word.into_bits(), Relaxed);
@@ -482,13 +489,13 @@ pub(super) fn slab_word(slab: PagePtr) -> SlabWord {
 
 /// log2 of the pages of a slab.
 pub(super) fn slab_order_of(slab: PagePtr) -> Order {
-    Order::new((slab.arm::<SlabArm>().extra.load(Relaxed) >> 32) as usize).unwrap_or(Order::ZERO)
+    Order::new(slab.arm::<SlabArm>().order.load(Relaxed) as usize).unwrap_or(Order::ZERO)
 }
 
 /// The first page of the slab that an object is in.
 #[inline(always)]
 pub(super) fn slab_of(object: *mut u8) -> PagePtr {
     let page = virt_to_page(object);
-    let index = page.arm::<SlabArm>().extra.load(Relaxed) as u32 as usize;
+    let index = page.arm::<SlabArm>().index.load(Relaxed) as usize;
     page.nth(index.wrapping_neg())
 }

@@ -14,6 +14,7 @@
 mod arc;
 mod boxed;
 mod cache;
+mod checks;
 mod debug;
 mod freelist;
 mod geometry;

@@ -12,6 +12,7 @@ use crate::page_alloc::{drain_pcp, free_pages_count};
 use crate::stat::{self, Item};
 use crate::{karc_dyn, kbox_dyn};
 use core::alloc::Layout;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 const MIB: usize = 1 << 20;
@@ -456,11 +457,42 @@ fn a_failed_growth_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(any(not(debug_assertions), miri), ignore = "checked in debug builds, and not by Miri")]
+#[should_panic(expected = "double free")]
+fn a_double_free_is_caught_in_the_slab() {
+    let machine = HostMachine::new(8 * MIB, 2);
+    let block = ManuallyDrop::new(Block::new(64, 1));
+    // One beside it keeps the slab from going.
+    let _beside = ManuallyDrop::new(Block::new(64, 1));
+    // SAFETY: allocated above.
+    unsafe { kfree(block.at) };
+    drain();
+    machine.enter(1);
+    // SAFETY: none: that is what is tested. The memory is not used again, as the check comes first.
+    unsafe { kfree(block.at) };
+}
+
+#[test]
+#[cfg_attr(any(not(debug_assertions), miri), ignore = "checked in debug builds, and not by Miri")]
+#[should_panic(expected = "double free")]
+fn a_double_free_by_two_harts_is_caught() {
+    let machine = HostMachine::new(8 * MIB, 2);
+    let block = ManuallyDrop::new(Block::new(64, 1));
+    // SAFETY: allocated above.
+    unsafe { kfree(block.at) };
+    machine.enter(1);
+    // SAFETY: none: that is what is tested. The memory is not used again, as the check comes first.
+    unsafe { kfree(block.at) };
+}
+
+#[test]
 #[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
 #[should_panic(expected = "double free")]
 fn a_double_free_is_caught() {
     let _machine = HostMachine::new(8 * MIB, 1);
-    let block = Block::new(100, 1);
+    let block = ManuallyDrop::new(Block::new(100, 1));
+    // SAFETY: allocated above.
+    unsafe { kfree(block.at) };
     // SAFETY: none: that is what is tested. The memory is not used again, as the check comes first.
     unsafe { kfree(block.at) };
 }
