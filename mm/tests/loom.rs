@@ -19,9 +19,11 @@ mod freelist;
 mod raw;
 #[path = "../src/pcp/seat.rs"]
 mod seat;
+#[path = "../src/slab/sheaf.rs"]
+mod sheaf;
 
 mod shim {
-    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
     use loom::sync::{Arc, Mutex, atomic::AtomicBool};
     use loom::thread::{self, Thread};
     use std::cell::Cell;
@@ -442,4 +444,181 @@ fn who_asks_a_hart_that_was_never_there_finds_nothing() {
         asks.join().unwrap();
         assert_eq!(hart.zone.load(shim::Ordering::Relaxed), 1);
     });
+}
+
+/// A cache as two harts have it: a slab, and a sheaf of the first hart. What runs on that hart runs with
+/// interrupts off, so in turn: its threads, and the drain that another hart asks for by an interrupt.
+struct Cache {
+    slab: Slab,
+    sheaf: sheaf::Sheaf,
+    /// Who holds it runs on the first hart, interrupts off.
+    hart: loom::sync::Mutex<()>,
+    /// The objects' bytes: an object belongs to one at a time, so nobody else touches them.
+    bytes: [UnsafeCell<u32>; 4],
+}
+
+// SAFETY: loom checks the accesses.
+unsafe impl Sync for Cache {}
+// SAFETY: as above.
+unsafe impl Send for Cache {}
+
+fn pointer(object: u16) -> core::ptr::NonNull<u8> {
+    core::ptr::NonNull::without_provenance(core::num::NonZero::new(object as usize * 8).unwrap())
+}
+
+fn object(pointer: *mut u8) -> u16 {
+    (pointer.addr() / 8) as u16
+}
+
+impl Cache {
+    fn new() -> Arc<Self> {
+        let word = freelist::SlabWord::new().with_objects(4);
+        let cache = Self {
+            slab: Slab {
+                word: shim::AtomicU64::new(word.into_bits()),
+                next: core::array::from_fn(|_| UnsafeCell::new(0)),
+                list: loom::sync::Mutex::new(1),
+            },
+            sheaf: sheaf::Sheaf::new(),
+            hart: loom::sync::Mutex::new(()),
+            bytes: core::array::from_fn(|_| UnsafeCell::new(0)),
+        };
+        let cache = Arc::new(cache);
+        cache.sheaf.reset();
+        cache.sheaf.start(2);
+        cache
+    }
+
+    /// As `KmemCache::alloc_slow` and what is before it, on the first hart.
+    fn alloc(&self) -> Option<u16> {
+        let popped = {
+            let _irqs_off = self.hart.lock().unwrap();
+            self.sheaf.pop()
+        };
+        if let Some(popped) = popped {
+            return Some(object(popped.as_ptr()));
+        }
+        let taken = self.slab.take(2);
+        let (first, rest) = taken.split_first()?;
+        let mut left = rest;
+        {
+            let _irqs_off = self.hart.lock().unwrap();
+            while let [next, rest @ ..] = left
+                && self.sheaf.push(pointer(*next))
+            {
+                left = rest;
+            }
+        }
+        self.slab.give(left);
+        Some(*first)
+    }
+
+    /// As `KmemCache::free_slow` and what is before it, on the first hart.
+    fn free(&self, object_: u16) {
+        let mut batch = [core::ptr::null_mut(); 2];
+        let count = {
+            let _irqs_off = self.hart.lock().unwrap();
+            if self.sheaf.push(pointer(object_)) {
+                return;
+            }
+            let count = self.sheaf.take_oldest(&mut batch);
+            self.sheaf.push(pointer(object_));
+            count
+        };
+        self.slab.give(&batch[..count].iter().map(|at| object(*at)).collect::<Vec<_>>());
+    }
+
+    /// As `KmemCache::drain_sheaf`, in the interrupt that another hart asked for.
+    fn drain(&self) {
+        let mut batch = [core::ptr::null_mut(); 4];
+        let count = {
+            let _irqs_off = self.hart.lock().unwrap();
+            self.sheaf.take_oldest(&mut batch)
+        };
+        self.slab.give(&batch[..count].iter().map(|at| object(*at)).collect::<Vec<_>>());
+    }
+
+    fn write(&self, object: u16) {
+        // SAFETY: the object is this thread's; loom checks.
+        self.bytes[object as usize - 1].with_mut(|byte| unsafe { *byte += 1 });
+    }
+
+    /// That no object is lost, and none is there twice.
+    fn check(&self) {
+        self.drain();
+        let word = freelist::SlabWord::from_bits(self.slab.word.load(shim::Ordering::Relaxed));
+        assert!(word.is_empty(), "{word:?}");
+        let mut all = self.slab.take(4);
+        all.sort();
+        assert_eq!(all, [1, 2, 3, 4]);
+    }
+}
+
+fn cache_model(bodies: &'static [fn(&Cache)]) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        let cache = Cache::new();
+        let (last, others) = bodies.split_last().unwrap();
+        let threads: Vec<_> = others
+            .iter()
+            .map(|body| {
+                let cache = cache.clone();
+                thread::spawn(move || body(&cache))
+            })
+            .collect();
+        last(&cache);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        cache.check();
+    });
+}
+
+/// A thread of the first hart.
+fn allocate_and_free(cache: &Cache) {
+    if let Some(object) = cache.alloc() {
+        cache.write(object);
+        cache.free(object);
+    }
+}
+
+/// A thread of the first hart, with more than the sheaf has room for.
+fn allocate_three(cache: &Cache) {
+    let objects: Vec<_> = (0..3).filter_map(|_| cache.alloc()).collect();
+    for object in objects {
+        cache.write(object);
+        cache.free(object);
+    }
+}
+
+/// Another hart, which has no sheaf here: it takes from the slab and gives back to it.
+fn allocate_elsewhere(cache: &Cache) {
+    let taken = cache.slab.take(2);
+    taken.iter().for_each(|object| cache.write(*object));
+    cache.slab.give(&taken);
+}
+
+/// Another hart, which counts what the first one keeps.
+fn look(cache: &Cache) {
+    assert!(cache.sheaf.objects().len() <= 2);
+}
+
+#[test]
+fn the_fast_path_against_a_drain() {
+    cache_model(&[Cache::drain, allocate_and_free, allocate_elsewhere]);
+}
+
+#[test]
+fn a_full_sheaf_against_a_drain() {
+    cache_model(&[Cache::drain, allocate_three]);
+}
+
+#[test]
+fn two_threads_of_a_hart_and_another_hart() {
+    cache_model(&[allocate_and_free, allocate_and_free, allocate_elsewhere]);
+}
+
+#[test]
+fn a_look_from_another_hart() {
+    cache_model(&[look, allocate_three]);
 }

@@ -11,7 +11,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::freelist::Links;
 use super::geometry::UNIT;
 use super::info::harts;
-use super::kmem::{KmemCache, Objects, slab_of, slab_word};
+use super::kmem::{KmemCache, Objects};
+use super::pages::{slab_of, slab_word};
 use super::state::sheaf_of;
 use crate::page::{PageType, SlabArm};
 

@@ -6,7 +6,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use rux_machine::MAX_HARTS;
 
 use super::freelist::Links;
-use super::kmem::{KmemCache, Objects, slab_of, slab_order_of, slab_word};
+use super::kmem::{KmemCache, Objects};
+use super::pages::{slab_of, slab_order_of, slab_word};
 use super::state::{CACHES, SheafOffset, sheaf_of};
 use crate::memory::memory;
 use crate::page::{PagePtr, PageType, SlabArm};

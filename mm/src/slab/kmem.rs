@@ -6,30 +6,25 @@
 //! short, and goes back to the page allocator otherwise.
 
 use core::cell::UnsafeCell;
-use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use rux_machine::{IrqGuard, cold};
 
-use super::checks::{check_free, note_used};
 use super::debug::DebugFlags;
 use super::freelist::{self, Links, Object, SlabWord};
 use super::geometry::{Geometry, UNIT};
-
 use super::list::SlabList;
+use super::pages::slab_of;
 use super::sheaf::SHEAF_MOST;
 use super::state::{SheafOffset, sheaf};
-use crate::addr::Order;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::page::{PagePtr, PageType, SlabArm, virt_to_page};
-use crate::page_alloc::{PageBlock, alloc_pages};
-use crate::stat::{self, Item};
+use crate::page::{PagePtr, SlabArm};
 use crate::sync::{IrqSpinGuard, IrqSpinLock, Rank};
 
 /// The most objects that move between a sheaf and the slabs at once.
-const BATCH_MOST: usize = SHEAF_MOST / 2 + 1;
+pub(super) const BATCH_MOST: usize = SHEAF_MOST / 2 + 1;
 /// Empty slabs stay while the list has no more than this many pages.
 const KEEP_PAGES: usize = 4;
 
@@ -215,80 +210,6 @@ impl KmemCache {
         self.give(&batch[..count]);
     }
 
-    /// Fills `out`, or nothing of it: from this hart's sheaf, and from the slabs.
-    pub(super) fn alloc_bulk(
-        &'static self,
-        gfp: Gfp,
-        size: usize,
-        out: &mut [MaybeUninit<NonNull<u8>>],
-    ) -> Result<(), AllocError> {
-        let mut done = 0;
-        if !self.is_watched() {
-            let irqs = IrqGuard::new();
-            let sheaf = sheaf(&irqs, self.offset);
-            while done < out.len()
-                && let Some(object) = sheaf.pop()
-            {
-                out[done].write(object);
-                done += 1;
-            }
-        }
-        let mut batch = [null_mut(); BATCH_MOST];
-        while done < out.len() {
-            let most = batch.len().min(out.len() - done);
-            let got = if self.is_watched() {
-                self.alloc_watched(gfp, size).map(|object| {
-                    batch[0] = object.as_ptr();
-                    1
-                })
-            } else {
-                self.take_or_grow(gfp, &mut batch[..most])
-            };
-            let Ok(got) = got else {
-                // SAFETY: these were filled.
-                let filled = out[..done].iter().map(|object| unsafe { object.assume_init() });
-                filled.for_each(|object| self.free_one(object));
-                return Err(AllocError);
-            };
-            for object in batch[..got].iter().copied().filter_map(NonNull::new) {
-                out[done].write(object);
-                done += 1;
-            }
-        }
-        for object in out {
-            // SAFETY: all are filled.
-            note_used(|| Some(self), unsafe { object.assume_init() }, self.geometry().size);
-        }
-        Ok(())
-    }
-
-    /// Takes many objects back.
-    pub(super) fn free_bulk(&'static self, objects: &[NonNull<u8>]) {
-        let mut left = objects;
-        if self.is_watched() {
-            return left.iter().for_each(|object| self.free_watched(*object));
-        }
-        left.iter().for_each(|object| check_free(self, *object));
-        {
-            let irqs = IrqGuard::new();
-            let sheaf = sheaf(&irqs, self.offset);
-            while let [object, rest @ ..] = left
-                && sheaf.push(*object)
-            {
-                left = rest;
-            }
-        }
-        let mut batch = [null_mut(); BATCH_MOST];
-        for chunk in left.chunks(BATCH_MOST) {
-            batch.iter_mut().zip(chunk).for_each(|(to, from)| *to = from.as_ptr());
-            self.give(&batch[..chunk.len()]);
-        }
-    }
-
-    fn free_one(&'static self, object: NonNull<u8>) {
-        if self.is_watched() { self.free_watched(object) } else { self.give(&[object.as_ptr()]) }
-    }
-
     /// Takes the objects off all harts' sheaves and gives back empty slabs; says how many pages. Waits for
     /// the other harts.
     pub(super) fn drain_all(&'static self) -> usize {
@@ -318,7 +239,7 @@ impl KmemCache {
     }
 
     /// Fills `out` with objects from the slabs, from a new one if there is none; says how many.
-    fn take_or_grow(&'static self, gfp: Gfp, out: &mut [*mut u8]) -> Result<usize, AllocError> {
+    pub(super) fn take_or_grow(&'static self, gfp: Gfp, out: &mut [*mut u8]) -> Result<usize, AllocError> {
         let got = self.take(&mut self.lists.lock().partial, out);
         if got > 0 {
             return Ok(got);
@@ -399,103 +320,4 @@ impl KmemCache {
     pub(super) fn keeps_enough(&self, partial: &SlabList) -> bool {
         partial.len() << self.geometry().order.get() >= KEEP_PAGES
     }
-
-    /// Gives empty slabs of the list back to the page allocator until that are `most` pages; says how many.
-    pub(super) fn shrink(&'static self, most: usize) -> usize {
-        let mut pages = 0;
-        while pages < most {
-            let mut lists = self.lists.lock();
-            // Nobody can give an object back to an empty slab, nor take one without the lock.
-            let Some(slab) = lists.partial.iter().find(|slab| slab_word(*slab).is_empty()) else { break };
-            lists.partial.remove(slab);
-            drop(lists);
-            pages += slab_order_of(slab).pages();
-            self.free_slab(slab);
-        }
-        pages
-    }
-
-    /// Pages of the empty slabs on the list.
-    pub(super) fn empty_pages(&self) -> usize {
-        let lists = self.lists.lock();
-        let empty = lists.partial.iter().filter(|slab| slab_word(*slab).is_empty());
-        empty.map(|slab| slab_order_of(slab).pages()).sum()
-    }
-
-    fn item(&self) -> Item {
-        if self.shape.reclaimable { Item::SlabReclaimable } else { Item::SlabUnreclaimable }
-    }
-
-    /// A slab with all objects free, on no list.
-    pub(super) fn new_slab(&'static self, gfp: Gfp) -> Result<PagePtr, AllocError> {
-        let mut gfp = gfp & !(Gfp::ZERO | Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::COMP | Gfp::RECLAIMABLE);
-        let &Geometry { order, min_order, .. } = self.geometry();
-        if self.shape.reclaimable {
-            gfp |= Gfp::RECLAIMABLE;
-        }
-        let block = if order > min_order {
-            // Many objects are worth a larger block, but not reclaim for it.
-            let modest = (gfp | Gfp::NORETRY | Gfp::NOWARN) & !(Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
-            alloc_pages(modest, order).or_else(|_| alloc_pages(gfp, min_order))
-        } else {
-            alloc_pages(gfp, order)
-        }?;
-        let order = block.order();
-        let objects = self.geometry().objects_in(order);
-        let slab = block.page();
-        let _ = block.into_raw();
-        for index in 0..order.pages() {
-            let page = slab.nth(index);
-            page.count().set_type(PageType::Slab);
-            let arm = page.arm::<SlabArm>();
-            arm.cache.store(core::ptr::from_ref(self).expose_provenance(), Relaxed);
-            arm.index.store(index as u16, Relaxed);
-            arm.order.store(order.get() as u16, Relaxed);
-            arm.sheaf.store(self.offset.bytes() as u32, Relaxed);
-        }
-        let word = SlabWord::new().with_objects(objects as u16);
-        slab.arm::<SlabArm>().freelist.store(word.into_bits(), Relaxed);
-        if self.is_watched() {
-            self.prepare_watched(slab);
-        }
-        self.slabs.fetch_add(1, Relaxed);
-        self.objects.fetch_add(objects, Relaxed);
-        stat::add(self.item(), order.pages() as i64);
-        Ok(slab)
-    }
-
-    /// `slab` is empty and on no list.
-    pub(super) fn free_slab(&'static self, slab: PagePtr) {
-        if self.is_watched() {
-            super::debug::check_slab(self, slab);
-        }
-        let order = slab_order_of(slab);
-        let objects = slab_word(slab).objects() as usize;
-        for index in 0..order.pages() {
-            slab.nth(index).count().clear_type(PageType::Slab);
-        }
-        self.slabs.fetch_sub(1, Relaxed);
-        self.objects.fetch_sub(objects, Relaxed);
-        stat::add(self.item(), -(order.pages() as i64));
-        // SAFETY: `new_slab` made it from a block of this order; no object of it is in use.
-        drop(unsafe { PageBlock::from_raw(slab.pfn(), order) });
-    }
-}
-
-/// The word of a slab at this moment.
-pub(super) fn slab_word(slab: PagePtr) -> SlabWord {
-    SlabWord::from_bits(slab.arm::<SlabArm>().freelist.load(Relaxed))
-}
-
-/// log2 of the pages of a slab.
-pub(super) fn slab_order_of(slab: PagePtr) -> Order {
-    Order::new(slab.arm::<SlabArm>().order.load(Relaxed) as usize).unwrap_or(Order::ZERO)
-}
-
-/// The first page of the slab that an object is in.
-#[inline(always)]
-pub(super) fn slab_of(object: *mut u8) -> PagePtr {
-    let page = virt_to_page(object);
-    let index = page.arm::<SlabArm>().index.load(Relaxed) as usize;
-    page.nth(index.wrapping_neg())
 }

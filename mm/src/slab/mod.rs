@@ -13,6 +13,7 @@
 
 mod arc;
 mod boxed;
+mod bulk;
 mod cache;
 mod checks;
 mod debug;
@@ -22,6 +23,7 @@ mod info;
 mod kmalloc;
 mod kmem;
 mod list;
+mod pages;
 mod sheaf;
 mod shrinker;
 mod state;
@@ -44,7 +46,7 @@ pub use state::{drain, drain_all};
 pub use string::KString;
 pub use vec::{Drain, IntoIter, KVec};
 
-/// What [`freelist`] stands on; `mm/tests/loom.rs` gives it loom's instead.
+/// What [`freelist`] and [`sheaf`] stand on; `mm/tests/loom.rs` gives them loom's instead.
 mod shim {
-    pub(super) use core::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 }

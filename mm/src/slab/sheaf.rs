@@ -5,13 +5,18 @@
 //! its own low bits that the stack is full, and the entry below the first is null, so that neither test
 //! needs another load. A sheaf is full and empty at once until its cache uses it: every operation goes
 //! the slow way then, which sets it up.
+//!
+//! Models of `mm/tests/loom.rs` are of this very source.
 
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+
+use super::shim::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 /// Bytes of a sheaf, and its alignment.
 pub(super) const SHEAF_SIZE: usize = 256;
-const SLOTS: usize = SHEAF_SIZE / size_of::<usize>() - 2;
+/// Bytes of a slot; loom's are larger.
+const SLOT: usize = size_of::<AtomicPtr<u8>>();
+const SLOTS: usize = (SHEAF_SIZE - SLOT - 2 * size_of::<AtomicU32>()) / SLOT;
 /// The most objects that a sheaf holds: one slot is for the null at the bottom.
 pub(super) const SHEAF_MOST: usize = SLOTS - 1;
 
@@ -31,13 +36,14 @@ const _: () = assert!(size_of::<Sheaf>() == SHEAF_SIZE);
 
 impl Sheaf {
     /// Empty memory as a sheaf, to be [`Sheaf::reset`].
-    #[cfg(test)]
-    fn new() -> Self {
+    #[cfg(any(test, loom))]
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(super) fn new() -> Self {
         Self {
-            cursor: AtomicPtr::default(),
+            cursor: AtomicPtr::new(null_mut()),
             refills: AtomicU32::new(0),
             flushes: AtomicU32::new(0),
-            slots: [const { AtomicPtr::new(null_mut()) }; SLOTS],
+            slots: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
         }
     }
 
@@ -122,7 +128,7 @@ impl Sheaf {
 
     /// The slots with objects, oldest first. From another hart a glimpse, good for counting.
     pub(super) fn objects(&self) -> &[AtomicPtr<u8>] {
-        let used = (self.cursor.load(Relaxed).addr() - self.slots.as_ptr().addr()) / size_of::<usize>();
+        let used = (self.cursor.load(Relaxed).addr() - self.slots.as_ptr().addr()) / SLOT;
         let used = &self.slots[..used.min(SLOTS)];
         match used.iter().rposition(|slot| slot.load(Relaxed).is_null()) {
             Some(bottom) => &used[bottom + 1..],
@@ -132,7 +138,7 @@ impl Sheaf {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -12,7 +12,8 @@ use crate::memory::memory;
 use crate::page::PagePtr;
 use crate::slab::freelist::{Links, Object};
 use crate::slab::geometry::UNIT;
-use crate::slab::kmem::{KmemCache, Objects, slab_order_of, slab_word};
+use crate::slab::kmem::{KmemCache, Objects};
+use crate::slab::pages::{slab_order_of, slab_word};
 
 /// The most objects of a slab of a cache that is watched.
 pub(in crate::slab) const OBJECTS_MOST: usize = 512;

@@ -30,7 +30,8 @@ pub(super) use owners::report_remaining;
 pub(super) use slot::record_size;
 
 use super::freelist::{self, Object};
-use super::kmem::{KmemCache, Lists, Objects, slab_of, slab_order_of, slab_word};
+use super::kmem::{KmemCache, Lists, Objects};
+use super::pages::{slab_of, slab_order_of, slab_word};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::memory::memory;

@@ -13,7 +13,8 @@ use super::{DebugFlags, KmemCache};
 use crate::memory::memory;
 use crate::page::PagePtr;
 use crate::slab::freelist::Links;
-use crate::slab::kmem::{Objects, slab_word};
+use crate::slab::kmem::Objects;
+use crate::slab::pages::slab_word;
 
 /// The most owners of a cache that are told apart.
 const OWNERS_MOST: usize = 32;

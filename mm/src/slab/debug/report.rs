@@ -10,7 +10,7 @@ use super::track::{Caller, Track};
 use super::{DebugFlags, KmemCache};
 use crate::memory::memory;
 use crate::page::PagePtr;
-use crate::slab::kmem::slab_word;
+use crate::slab::pages::slab_word;
 
 /// The most bytes of an object that are shown.
 const SHOWN: isize = 128;

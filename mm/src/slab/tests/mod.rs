@@ -1,5 +1,8 @@
 //! Tests of the room as a whole, on machines of their own.
 
+mod model;
+mod shrink;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
