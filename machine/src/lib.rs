@@ -33,8 +33,9 @@ pub type Hw = riscv::Riscv;
 /// Bytes of a base page, on every paging mode of RISC-V.
 pub const PAGE_SIZE: usize = 4096;
 
-/// The largest number of harts that Rux drives; one bit each in a [`HartMask`].
-pub const MAX_HARTS: usize = 64;
+/// The largest number of harts that Rux drives; one bit each in a [`HartMask`]. Few for Miri, which looks at all that
+/// a reference reaches each time it is made.
+pub const MAX_HARTS: usize = if cfg!(miri) { 4 } else { 64 };
 
 /// Whether interrupts were on, as the machine puts it.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+const BITS: usize = u64::BITS as usize;
+
 /// A set of harts by index.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HartMask(u64);
@@ -13,13 +15,13 @@ impl HartMask {
     /// The set of one hart, `hart` below [`crate::MAX_HARTS`].
     #[inline]
     pub const fn one(hart: usize) -> Self {
-        Self(1 << (hart % crate::MAX_HARTS))
+        Self(1 << (hart % BITS))
     }
 
     /// The harts 0 to `n - 1`.
     #[inline]
     pub const fn first(n: usize) -> Self {
-        if n >= crate::MAX_HARTS { Self(u64::MAX) } else { Self((1 << n) - 1) }
+        if n >= BITS { Self(u64::MAX) } else { Self((1 << n) - 1) }
     }
 
     /// The set of these bits, bit `n` for hart `n`.
@@ -37,7 +39,7 @@ impl HartMask {
     /// Whether `hart` is in the set.
     #[inline]
     pub const fn contains(self, hart: usize) -> bool {
-        hart < crate::MAX_HARTS && self.0 >> hart & 1 != 0
+        hart < BITS && self.0 >> hart & 1 != 0
     }
 
     /// The set with `hart`.

@@ -17,8 +17,8 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs without `--long`: the rooms whose tests take it seconds. The others take it many minutes.
-const MIRI_QUICK: [&str; 8] =
-    ["addr::", "early::", "gfp::", "page::", "sync::", "paging::entry", "paging::level", "mask::"];
+const MIRI_QUICK: [&str; 9] =
+    ["addr::", "early::", "gfp::", "page::", "sync::", "paging::entry", "paging::level", "mask::", "slab::"];
 
 pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     let long = options.long;

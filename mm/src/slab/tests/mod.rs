@@ -1,6 +1,7 @@
 //! Tests of the room as a whole, on machines of their own.
 
 mod model;
+mod short;
 mod shrink;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ impl Drop for Block {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn sized_allocations_follow_the_model() {
     let machine = HostMachine::new(32 * MIB, 1);
     let before = free_after_drain(&machine);
@@ -117,6 +119,7 @@ fn sized_allocations_follow_the_model() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn a_typed_cache_counts_its_objects() {
     #[derive(Debug)]
     struct Thing {
@@ -149,6 +152,7 @@ fn a_typed_cache_counts_its_objects() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn harts_free_each_others_objects() {
     const HARTS: usize = 4;
     static NODES: Cache<[usize; 6]> = Cache::new("node");
@@ -199,6 +203,7 @@ fn harts_free_each_others_objects() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn no_memory_is_an_error_and_passes() {
     let machine = HostMachine::new(4 * MIB, 1);
     let before = free_after_drain(&machine);
@@ -215,6 +220,7 @@ fn no_memory_is_an_error_and_passes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn memory_asked_to_be_zero_is() {
     let _machine = HostMachine::new(8 * MIB, 1);
     for bytes in [1, 8, 100, 4096, 8192, 8193, 20_000] {
@@ -286,6 +292,7 @@ fn boxes_own_their_values() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn arcs_share_and_the_last_one_drops() {
     static SHARED: ArcCache<Counted<'static>> = ArcCache::new("shared");
     static DROPS: AtomicUsize = AtomicUsize::new(0);
@@ -328,6 +335,7 @@ fn arcs_share_and_the_last_one_drops() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn vectors_follow_the_model() {
     let machine = HostMachine::new(16 * MIB, 1);
     let before = free_after_drain(&machine);
@@ -435,6 +443,7 @@ fn every_drop_happens_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn a_failed_growth_changes_nothing() {
     let _machine = HostMachine::new(8 * MIB, 1);
     let (steps, most, more) = if cfg!(miri) { (4, 140, &[1; 300][..]) } else { (12, 2000, &[1; 5000][..]) };
@@ -501,6 +510,7 @@ fn a_double_free_is_caught() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn a_line_of_slabinfo_is_linux_s() {
     static ROWS: Cache<[u64; 5]> = Cache::new("rows");
     let _machine = HostMachine::new(8 * MIB, 1);

@@ -256,11 +256,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
     fn objects_are_as_ranges_of_bytes(steps in prop::collection::vec(step(), 1..STEPS)) {
         run(steps, None);
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
     fn so_they_are_under_watch(steps in prop::collection::vec(step(), 1..STEPS)) {
         run(steps, Some("FZP"));
     }

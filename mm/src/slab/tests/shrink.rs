@@ -65,6 +65,7 @@ fn register(hoard: &KArc<Hoard>) -> Registration {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn a_shrinker_is_asked_for_its_part() {
     let _machine = HostMachine::new(16 * MIB, 1);
     let hoard = Hoard::with(4096);
@@ -84,6 +85,7 @@ fn a_shrinker_is_asked_for_its_part() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn a_shrinker_that_may_not_is_let_be() {
     let _machine = HostMachine::new(16 * MIB, 1);
     let hoard = Hoard::with(0);
@@ -106,6 +108,7 @@ fn a_shrinker_that_may_not_is_let_be() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn many_shrinkers_register_and_go() {
     let _machine = HostMachine::new(16 * MIB, 1);
     let hoards: Vec<_> = (0..20).map(|_| Hoard::with(1)).collect();
@@ -119,6 +122,7 @@ fn many_shrinkers_register_and_go() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn memory_that_a_shrinker_holds_is_had_when_there_is_no_other() {
     let machine = HostMachine::new(4 * MIB, 1);
     let before = free_after_drain(&machine);
@@ -139,6 +143,7 @@ fn memory_that_a_shrinker_holds_is_had_when_there_is_no_other() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn empty_slabs_are_kept_until_asked_for() {
     let _machine = HostMachine::new(16 * MIB, 1);
     let pages = || stat::read(Item::SlabReclaimable) as usize;
@@ -157,6 +162,7 @@ fn empty_slabs_are_kept_until_asked_for() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn objects_go_where_their_pages_are_counted() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let _machine = HostMachine::new(16 * MIB, 1);
