@@ -26,6 +26,8 @@ cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cp
     --timeout SECONDS   ends the machine after that time
 cargo xtask test [FILTER] [--long]
     Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
+cargo xtask bench [components]
+    Measures the memory manager's parts beside others of their kind, in instructions, under valgrind.
 cargo xtask build [--debug]
     Builds the kernel and our programs alone.
 cargo xtask setup
@@ -38,8 +40,17 @@ pub(crate) enum Command {
     Help,
     Setup,
     Build(Profile),
+    Bench(Benchmark),
     Run(RunOptions),
     Test(TestOptions),
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Benchmark {
+    /// The parts of `mm`, on the host.
+    #[default]
+    Components,
 }
 
 /// How the kernel is built: `Release` for use and figures, `Debug` with every check on.
@@ -105,6 +116,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
             Some("run") => parse_run(parser),
             Some("test") => parse_test(parser),
             Some("build") => parse_build(parser),
+            Some("bench") => parse_bench(parser),
             Some("setup") => match parser.next()? {
                 None => Ok(Command::Setup),
                 Some(Short('h') | Long("help")) => Ok(Command::Help),
@@ -180,6 +192,21 @@ fn parse_build(mut parser: lexopt::Parser) -> Result<Command> {
     Ok(Command::Build(profile))
 }
 
+fn parse_bench(mut parser: lexopt::Parser) -> Result<Command> {
+    let mut benchmark = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(name) if benchmark.is_none() => match name.to_str() {
+                Some("components") => benchmark = Some(Benchmark::Components),
+                _ => bail!("there is no benchmark `{}`", name.display()),
+            },
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Bench(benchmark.unwrap_or_default()))
+}
+
 fn harts(text: &str) -> Result<u32> {
     match text.parse() {
         Ok(n @ 1..=64) => Ok(n),
@@ -242,9 +269,13 @@ mod tests {
 
     #[test]
     fn every_command_has_help() {
-        for words in
-            [&["run", "--quiet", "--help"][..], &["test", "-h"], &["build", "--help"], &["setup", "-h"]]
-        {
+        for words in [
+            &["run", "--quiet", "--help"][..],
+            &["test", "-h"],
+            &["build", "--help"],
+            &["bench", "--help"],
+            &["setup", "-h"],
+        ] {
             let args = words.iter().map(OsString::from);
             assert!(matches!(parse(args), Ok(Command::Help)), "{words:?}");
         }

@@ -2,6 +2,7 @@
 //!
 //! Messages go to stderr, each with the prefix `xtask:`; stdout carries the guest's terminal and nothing else.
 
+mod bench;
 mod boot;
 mod build;
 mod busybox;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Setup) => setup::for_run().map(|()| 0),
         Ok(Command::Build(profile)) => run::build_only(profile),
+        Ok(Command::Bench(benchmark)) => bench::run(benchmark),
         Ok(Command::Run(options)) => run::run(&options),
         Ok(Command::Test(options)) => test::test(&options),
         Err(error) => {

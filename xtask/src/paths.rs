@@ -25,6 +25,11 @@ pub(crate) fn run() -> PathBuf {
     target().join("run")
 }
 
+/// What is built from `bench/`, and its figures.
+pub(crate) fn bench() -> PathBuf {
+    target().join("bench")
+}
+
 /// Our own programs, built for Linux on riscv64.
 pub(crate) fn user() -> PathBuf {
     target().join("user")

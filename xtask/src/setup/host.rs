@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::apt::Apt;
+use crate::bench::VALGRIND;
 use crate::build::CROSS_GCC;
 use crate::{qemu, say, shell};
 
@@ -16,6 +17,7 @@ const OLDEST_QEMU: (u32, u32) = (7, 2);
 pub(crate) enum Tool {
     Qemu,
     CrossCompiler,
+    Valgrind,
 }
 
 impl Tool {
@@ -23,6 +25,7 @@ impl Tool {
         match self {
             Tool::Qemu => "QEMU 7.2 or newer for riscv64, with OpenSBI",
             Tool::CrossCompiler => "a riscv64 C compiler with static glibc",
+            Tool::Valgrind => "valgrind",
         }
     }
 
@@ -36,6 +39,7 @@ impl Tool {
                 // The compiler answers with a bare name for a file that it does not find.
                 libc.is_ok_and(|path| Path::new(String::from_utf8_lossy(&path).trim()).is_file())
             }
+            Tool::Valgrind => shell::succeeds(Command::new(VALGRIND).args(["--tool=callgrind", "--version"])),
         }
     }
 
@@ -44,6 +48,7 @@ impl Tool {
             // What carries QEMU's riscv64 machines was split off in Debian 13.
             Tool::Qemu if apt.has("qemu-system-riscv") => vec!["qemu-system-riscv", "opensbi"],
             Tool::Qemu => vec!["qemu-system-misc", "opensbi"],
+            Tool::Valgrind => vec!["valgrind"],
             Tool::CrossCompiler => vec!["gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"],
         }
     }
@@ -70,9 +75,9 @@ pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
 /// What to type on a system without apt.
 fn without_apt() -> &'static str {
     if Path::new("/etc/arch-release").exists() {
-        "Type: sudo pacman -S qemu-system-riscv opensbi riscv64-linux-gnu-gcc riscv64-linux-gnu-glibc"
+        "Type: sudo pacman -S qemu-system-riscv opensbi riscv64-linux-gnu-gcc riscv64-linux-gnu-glibc valgrind"
     } else {
         "There is no apt-get here: install with your package manager what provides `qemu-system-riscv64` and \
-         `riscv64-linux-gnu-gcc` with a static glibc, then run this again"
+         `riscv64-linux-gnu-gcc` with a static glibc (and `valgrind`, for the benchmarks), then run this again"
     }
 }

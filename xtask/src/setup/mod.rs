@@ -32,6 +32,12 @@ pub(crate) fn for_run() -> Result<()> {
     busybox::get()
 }
 
+/// What counting instructions on the host needs.
+pub(crate) fn for_bench() -> Result<()> {
+    let _alone = lock()?;
+    host::tools(&[Tool::Valgrind])
+}
+
 /// What the tests need.
 pub(crate) fn for_test() -> Result<()> {
     for_run()?;

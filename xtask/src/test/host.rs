@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{Outcome, Step};
+use crate::bench::quick_check;
 use crate::build::{self, KERNEL_TARGET};
 use crate::cli::TestOptions;
 use crate::{paths, shell};
@@ -22,14 +23,16 @@ const MIRI_QUICK: [&str; 9] =
 
 pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     let long = options.long;
-    let user = || {
+    let in_folder = |folder: &str| {
         let mut command = build::cargo();
-        command.current_dir(paths::root().join("user"));
+        command.current_dir(paths::root().join(folder));
         command
     };
+    let (user, bench) = (|| in_folder("user"), || in_folder("bench"));
     let mut steps = vec![
         cargo("format", build::cargo(), &["fmt", "--all", "--check"]),
         cargo("format user", user(), &["fmt", "--all", "--check"]),
+        cargo("format bench", bench(), &["fmt", "--all", "--check"]),
         cargo("lint host", build::cargo(), &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]),
         cargo(
             "lint kernel",
@@ -45,10 +48,14 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     let mut lint_user = user();
     lint_user.env("CARGO_TARGET_DIR", paths::user());
     steps.push(cargo("lint user", lint_user, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
+    let mut lint_bench = bench();
+    lint_bench.env("CARGO_TARGET_DIR", paths::bench());
+    steps.push(cargo("lint bench", lint_bench, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
     steps.push(cargo("host tests", build::cargo(), &["test", "--quiet", "--workspace", "--exclude", "rux"]));
     let mut loom = build::cargo();
     loom.env("RUSTFLAGS", "--cfg loom").arg("test").arg("--target-dir").arg(paths::target().join("loom"));
     steps.push(cargo("loom", loom, &["--quiet", "--release", "-p", "rux-mm", "--test", "loom"]));
+    steps.push(Step::new("bench components, a little of each", || quick_check().map(|()| Outcome::Passed)));
     steps.push(Step::new("miri", move || miri(long)));
     steps
 }

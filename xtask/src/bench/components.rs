@@ -1,0 +1,152 @@
+//! `bench components`: the memory manager's parts on the host, beside what a user would pick instead.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::callgrind;
+use super::table::{Best, Figure, Heading, Limit, Target, tables};
+use crate::{build, console, paths, say, setup, shell};
+
+/// The program, and where its output goes.
+const PROGRAM: &str = "rux-bench";
+
+const fn target(group: &'static str, shape: &'static str, limit: Limit) -> Target {
+    Target { group, shape, who: "rux", limit, note: "" }
+}
+
+const TARGETS: &[Target] = &[
+    target("pages", "order-0 pair", Limit::Is(33.0)),
+    // 0.5 × 420: llfree is not on crates.io; its figure was measured in the same way.
+    Target { note: "0.5 × llfree", ..target("pages", "order-9 pair", Limit::Is(210.0)) },
+    target("pages", "bulk 16k, freed in order", Limit::Of(1.2, "bitmap")),
+    target("pages", "mixed orders 0..9", Limit::Of(0.35, "buddy_system")),
+    target("pages", "churn, two harts by turns", Limit::Of(1.05, "rux, one hart")),
+    Target { who: "rux, typed", ..target("objects", "alloc+free 64 B", Limit::Is(30.0)) },
+    target("objects", "alloc+free 64 B", Limit::Of(0.7, "mimalloc")),
+    target("objects", "churn 8-4096 B", Limit::Of(0.6, "mimalloc")),
+    target("objects", "batch, two harts by turns", Limit::Of(1.05, "rux, one hart")),
+    target("lru", "touch", Limit::Is(18.0)),
+    target("tables", "map region", Limit::Is(20.0)),
+    target("tables", "translate", Limit::Is(29.0)),
+    target("tables", "protect region", Limit::Is(11.0)),
+    target("tables", "unmap region, tables freed", Limit::Is(8.0)),
+    target("tables", "map single, random", Limit::Is(55.0)),
+];
+
+pub(super) fn run() -> Result<u8> {
+    setup::for_bench()?;
+    say!("building what is measured");
+    let program = build()?;
+    say!("fragmentation");
+    let shares = shell::output(Command::new(&program).arg("shares"))?;
+    say!("counting instructions; that takes two to four minutes");
+    let (lines, sums) = callgrind::count(&program, &["counts"])?;
+    let mut figures = counts(&lines, &sums)?;
+    figures.extend(shares_of(&String::from_utf8_lossy(&shares))?);
+    let (text, missed) = tables(&figures, TARGETS, heading);
+    let file = paths::bench().join("components.md");
+    fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    console::write_all(std::io::stdout(), text.as_bytes())?;
+    for missed in &missed {
+        say!("missed: {missed}");
+    }
+    say!("the tables are in {}", file.display());
+    Ok(0)
+}
+
+/// Does a little of each measurement, without counting: for the tests.
+pub(crate) fn quick_check() -> Result<()> {
+    let program = build()?;
+    let counts = shell::output(Command::new(&program).args(["counts", "--short"]))?;
+    let shares = shell::output(Command::new(&program).args(["shares", "--short"]))?;
+    let lines = String::from_utf8_lossy(&counts).into_owned();
+    let measured: Vec<Figure> = counts_with(&lines, lines.lines().map(|_| 1.0))?
+        .into_iter()
+        .chain(shares_of(&String::from_utf8_lossy(&shares))?)
+        .collect();
+    for target in TARGETS {
+        let is_it = |figure: &&Figure| {
+            figure.group == target.group && figure.shape == target.shape && figure.who == target.who
+        };
+        if !measured.iter().any(|figure| is_it(&figure)) {
+            bail!("nothing measures {}: {} of {}", target.group, target.shape, target.who);
+        }
+    }
+    Ok(())
+}
+
+/// A workspace of its own, so that the peers are never built with Rux.
+fn build() -> Result<PathBuf> {
+    let mut command = build::cargo();
+    command.current_dir(paths::root().join("bench"));
+    command.args(["build", "--release", "--quiet", "--target-dir"]).arg(paths::bench());
+    shell::run(&mut command).context("building bench/")?;
+    Ok(paths::bench().join("release").join(PROGRAM))
+}
+
+fn heading(group: &str) -> Heading {
+    let (title, best) = match group {
+        "pages" => ("pages, 1 GiB: instructions an allocation and free", Best::Least),
+        "objects" => ("small objects: instructions an allocation and free", Best::Least),
+        "tables" => ("page tables, 16,384 pages: instructions a page", Best::Least),
+        "lru" => ("LRU lists: instructions an operation", Best::Least),
+        "fragmentation" => ("huge pages to be had, per cent of what is free", Best::Most),
+        other => (other, Best::Least),
+    };
+    Heading { title: title.into(), best }
+}
+
+/// The fields of the program's lines of one kind.
+fn fields<'a>(lines: &'a str, kind: &'a str) -> impl Iterator<Item = Result<(Figure, f64)>> + 'a {
+    lines.lines().filter_map(move |line| line.strip_prefix(kind)?.strip_prefix('\t')).map(|line| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [group, shape, who, value] = fields[..] else { bail!("bench/ wrote `{line}`") };
+        let figure = Figure { group: group.into(), shape: shape.into(), who: who.into(), value: 0.0 };
+        Ok((figure, value.parse()?))
+    })
+}
+
+fn counts(lines: &str, sums: &[u64]) -> Result<Vec<Figure>> {
+    let named = fields(lines, "count").count();
+    if named != sums.len() {
+        bail!("callgrind counted {} calls, and bench/ named {named}", sums.len());
+    }
+    counts_with(lines, sums.iter().map(|&sum| sum as f64))
+}
+
+fn counts_with(lines: &str, sums: impl Iterator<Item = f64>) -> Result<Vec<Figure>> {
+    fields(lines, "count")
+        .zip(sums)
+        .map(|(fields, sum)| {
+            let (figure, operations) = fields?;
+            Ok(Figure { value: sum / operations, ..figure })
+        })
+        .collect()
+}
+
+fn shares_of(lines: &str) -> Result<Vec<Figure>> {
+    fields(lines, "share")
+        .map(|fields| {
+            let (figure, per_mille) = fields?;
+            Ok(Figure { value: per_mille / 10.0, ..figure })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_and_lines_go_together() {
+        let lines = "count\tpages\tpair\trux\t10\ncount\tpages\tpair\tp\t5\n";
+        let figures = counts(lines, &[100, 200]).unwrap();
+        assert_eq!((figures[0].value, figures[1].value), (10.0, 40.0));
+        assert!(counts(lines, &[1]).is_err() && counts(lines, &[1, 2, 3]).is_err());
+        assert_eq!(shares_of("share\tf\ts\trux\t125\n").unwrap()[0].value, 12.5);
+        assert!(shares_of("share\tf\ts\n").is_err());
+    }
+}
