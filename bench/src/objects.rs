@@ -92,8 +92,8 @@ fn pair<O: Objects>(bench: &Bench) {
     let times = bench.times(20_000);
     let mut objects = O::new();
     let mut work = |times: usize| {
+        let layout = black_box(small());
         for _ in 0..times {
-            let layout = black_box(small());
             let object = objects.alloc(layout);
             // SAFETY: allocated above, and not used.
             unsafe { objects.free(black_box(object), layout) };

@@ -21,24 +21,24 @@ pub fn run(bench: &Bench) {
 }
 
 fn all<F: Frames>(bench: &Bench) {
-    pair::<F>(bench, "order-0 pair", 0, 20_000);
-    pair::<F>(bench, "order-9 pair", 9, 2_000);
+    pair::<F, 0>(bench, "order-0 pair", 20_000);
+    pair::<F, 9>(bench, "order-9 pair", 2_000);
     bulk::<F>(bench);
     churn::<F>(bench);
     mixed::<F>(bench);
 }
 
-fn pair<F: Frames>(bench: &Bench, shape: &str, order: usize, times: usize) {
+/// The order is a constant, as it is where the kernel allocates.
+fn pair<F: Frames, const ORDER: usize>(bench: &Bench, shape: &str, times: usize) {
     let times = bench.times(times);
     let mut frames = F::new();
     let mut work = |times: usize| {
         for _ in 0..times {
-            let block = frames.alloc(order).expect("memory");
-            frames.free(black_box(block), order);
+            let block = frames.alloc(ORDER).expect("memory");
+            frames.free(black_box(block), ORDER);
         }
     };
     work(64);
-    // The order is a constant in each copy of the loop: callers know it too.
     bench.count(GROUP, shape, F::NAME, times, || work(times));
 }
 

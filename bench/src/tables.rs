@@ -20,8 +20,8 @@ const GROUP: &str = "tables";
 const PAGES: usize = 16_384;
 /// Where they are mapped, in pages; the tables over them are theirs alone.
 const FIRST: usize = 1 << 20;
-/// The frames that they are mapped to.
-const FRAME: usize = 0x80000;
+/// The frames that they are mapped to: above, as `aarch64-paging` wants tables at positive addresses.
+const FRAME: usize = 2 * FIRST;
 
 /// Tables of one address space.
 trait Tables {

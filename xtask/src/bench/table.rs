@@ -58,7 +58,8 @@ pub(super) fn tables(
     let mut missed = Vec::new();
     for group in names(figures.iter().map(|figure| &figure.group)) {
         let figures: Vec<&Figure> = figures.iter().filter(|figure| figure.group == group).collect();
-        let columns = names(figures.iter().map(|figure| &figure.who));
+        let mut columns = names(figures.iter().map(|figure| &figure.who));
+        columns.sort_by_key(|who| !who.starts_with(OURS));
         let shapes = names(figures.iter().map(|figure| &figure.shape));
         let heading = heading(&group);
         let mut rows = vec![vec![heading.title]];
@@ -84,7 +85,7 @@ pub(super) fn tables(
                     Best::Most => peers.reduce(f64::max),
                 };
                 row.push(match (of(OURS), best) {
-                    (Some(ours), Some(best)) => format!("{:.2}", ours / best),
+                    (Some(ours), Some(best)) if best > 0.0 => format!("{:.2}", ours / best),
                     _ => "–".into(),
                 });
                 let mut limits = Vec::new();
