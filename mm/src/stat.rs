@@ -84,6 +84,8 @@ items! {
     PgFree = "pgfree",
     /// Faults served.
     PgFault = "pgfault",
+    /// Copy-on-write faults that needed no copy.
+    PgReuse = "pgreuse",
     /// Faults that waited for I/O.
     PgMajFault = "pgmajfault",
     /// Pages read from files and swap, in KiB.

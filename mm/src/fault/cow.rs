@@ -13,6 +13,7 @@ use crate::page::{PageFlags, PagePtr, pfn_to_page};
 use crate::page_alloc::FolioRef;
 use crate::paging::{Bits, Entry, PteGuard};
 use crate::rmap::{map_page, unmap_page};
+use crate::stat::{self, Item};
 use crate::vma::VmFlags;
 
 impl Fault<'_> {
@@ -48,6 +49,7 @@ impl Fault<'_> {
             Bits::A | Bits::D
         });
         drop(guard);
+        stat::inc(Item::PgReuse);
         self.core.tables.fence_spurious(self.addr);
         Step::Done
     }

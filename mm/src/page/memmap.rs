@@ -10,8 +10,8 @@ use core::sync::atomic::{
 use rux_machine::{Hot, Hw};
 
 use super::{Page, PagePtr};
-use crate::addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
-use crate::memory::memory;
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
+use crate::memory::{Memory, memory};
 
 /// log2 of the bytes of a section.
 pub const SECTION_SHIFT: u32 = 27;
@@ -61,6 +61,18 @@ impl Memmap {
                 .filter(move |bit| bits >> bit & 1 != 0)
                 .map(move |bit| Pfn::new((i as u64 * 64 + bit) * PAGES_PER_SECTION))
         })
+    }
+}
+
+impl Memory {
+    /// Past the last frame that has a descriptor (Linux: `max_dump_pfn`). Frames below may have none.
+    pub fn end_pfn(&self) -> Pfn {
+        self.memmap.sections().last().map_or(Pfn::new(0), |first| first + PAGES_PER_SECTION)
+    }
+
+    /// Pages that hold descriptors (`nr_memmap_boot_pages`).
+    pub fn memmap_pages(&self) -> u64 {
+        self.memmap.sections().count() as u64 * (SECTION_MAP_SIZE / PAGE_SIZE) as u64
     }
 }
 

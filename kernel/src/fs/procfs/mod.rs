@@ -5,11 +5,16 @@
 //! a process one in [`process`].
 
 mod fd;
+mod kpage;
 mod process;
 mod status;
 mod sys;
+mod sysctl;
 mod system;
 mod text;
+mod vm;
+mod vmstat;
+mod zones;
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -40,6 +45,8 @@ type Write = fn(&[u8]) -> Result<()>;
 enum Entry {
     /// A file: its permissions, its text, and what a write does.
     File { name: &'static str, mode: u32, show: fn(&mut Text) -> Result<()>, write: Option<Write> },
+    /// A file that is read where one wants: its permissions, and what puts bytes from a position on, and moves it.
+    Bytes { name: &'static str, mode: u32, read: fn(&mut IoBuf<'_>, &mut u64) -> Result<usize> },
     /// A directory.
     Dir { name: &'static str, entries: &'static [Entry] },
     /// A symbolic link.
@@ -49,13 +56,16 @@ enum Entry {
 impl Entry {
     const fn name(&self) -> &'static str {
         match self {
-            Self::File { name, .. } | Self::Dir { name, .. } | Self::Link { name, .. } => name,
+            Self::File { name, .. }
+            | Self::Bytes { name, .. }
+            | Self::Dir { name, .. }
+            | Self::Link { name, .. } => name,
         }
     }
 
     const fn kind(&self) -> FileKind {
         match self {
-            Self::File { .. } => FileKind::Regular,
+            Self::File { .. } | Self::Bytes { .. } => FileKind::Regular,
             Self::Dir { .. } => FileKind::Directory,
             Self::Link { .. } => FileKind::Symlink,
         }
@@ -97,7 +107,7 @@ impl Node {
     fn mode(&self) -> u32 {
         match self {
             Self::Root | Self::Process(_) => 0o555,
-            Self::System(Entry::File { mode, .. }) => *mode,
+            Self::System(Entry::File { mode, .. } | Entry::Bytes { mode, .. }) => *mode,
             Self::System(Entry::Dir { .. }) => 0o555,
             Self::System(Entry::Link { .. }) => 0o777,
             Self::OfProcess(_, entry) => entry.mode(),
@@ -301,6 +311,9 @@ const MAX_WRITE: usize = 4096;
 
 impl FileOps for ProcFile {
     fn read(&self, _file: &File, buf: &mut IoBuf<'_>, pos: &mut u64) -> Result<usize> {
+        if let Node::System(Entry::Bytes { read, .. }) = &*self.node {
+            return read(buf, pos);
+        }
         let mut kept = self.text.lock();
         if *pos == 0 || kept.is_none() {
             let mut text = Text::new();

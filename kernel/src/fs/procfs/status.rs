@@ -4,7 +4,7 @@
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rux_mm::addr::{Order, PAGE_SIZE, VirtAddr};
+use rux_mm::addr::{PAGE_SIZE, VirtAddr};
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
 use rux_mm::space::{Space, SpaceStat, VmaName};
@@ -34,12 +34,6 @@ pub(super) fn watermark(which: Watermark) -> u64 {
 /// Pages that programs cannot have while nothing is wrong (Linux: `totalreserve_pages`).
 pub(super) fn reserve_pages() -> u64 {
     rux_mm::memory().total_reserve_pages()
-}
-
-/// The name and the free blocks of each zone that has memory.
-pub(super) fn zones() -> impl Iterator<Item = (&'static str, [u64; Order::COUNT])> {
-    let zones = ZoneId::ALL.iter().map(|&id| rux_mm::memory().zone(id));
-    zones.filter(|zone| zone.present_pages() != 0).map(|zone| (zone.id().name(), zone.free_blocks()))
 }
 
 /// The letter of a process' or thread's state, and the word for it.

@@ -1,19 +1,17 @@
 //! /proc/sys: settings (Linux: `kernel/sysctl.c`). Only those are here whose effect is.
 
-use rux_mm::space::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
-
-use super::{Entry, Text};
+use super::{Entry, Text, vm};
 use crate::errno::{Errno, Result};
 use crate::fs::{pipe, table};
 use crate::process::{self, pid};
 use crate::show;
 use crate::syscall::uts;
 
-const fn file(name: &'static str, show: fn(&mut Text) -> Result<()>) -> Entry {
+pub(super) const fn file(name: &'static str, show: fn(&mut Text) -> Result<()>) -> Entry {
     Entry::File { name, mode: 0o444, show, write: None }
 }
 
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     show: fn(&mut Text) -> Result<()>,
     write: fn(&[u8]) -> Result<()>,
@@ -25,7 +23,7 @@ const fn setting(
 pub(super) static ROOT: &[Entry] = &[
     Entry::Dir { name: "fs", entries: FS },
     Entry::Dir { name: "kernel", entries: KERNEL },
-    Entry::Dir { name: "vm", entries: VM },
+    Entry::Dir { name: "vm", entries: vm::VM },
 ];
 
 static KERNEL: &[Entry] = &[
@@ -45,14 +43,6 @@ static KERNEL: &[Entry] = &[
     file("cap_last_cap", |text| show_number(text, 40)),
 ];
 
-static VM: &[Entry] = &[
-    file("max_map_count", |text| show_number(text, MAX_MAP_COUNT as u64)),
-    file("mmap_min_addr", |text| show_number(text, MMAP_MIN_ADDR)),
-    // What `mm` does: refuse what alone exceeds the machine.
-    file("overcommit_memory", |text| show_number(text, 0)),
-    file("overcommit_ratio", |text| show_number(text, 50)),
-];
-
 static FS: &[Entry] = &[
     file("file-max", |text| show_number(text, table::open_files().1)),
     file("file-nr", |text| {
@@ -64,7 +54,7 @@ static FS: &[Entry] = &[
     file("pipe-max-size", |text| show_number(text, pipe::PIPE_MAX_SIZE as u64)),
 ];
 
-fn show_number(text: &mut Text, number: u64) -> Result<()> {
+pub(super) fn show_number(text: &mut Text, number: u64) -> Result<()> {
     show!(text, "{number}\n");
     Ok(())
 }

@@ -8,7 +8,7 @@ use rux_mm::space;
 use rux_mm::stat::{self, Item};
 use rux_mm::zone::Watermark;
 
-use super::{Entry, Text, format, status, sys};
+use super::{Entry, Text, format, kpage, status, sys, vmstat, zones};
 use crate::errno::{Errno, Result};
 use crate::fs::{current, mounting};
 use crate::process::{pid, usage};
@@ -35,8 +35,13 @@ pub(super) static ROOT: &[Entry] = &[
     file("swaps", show_swaps),
     file("uptime", show_uptime),
     file("version", show_version),
-    file("vmstat", show_vmstat),
-    file("buddyinfo", show_buddyinfo),
+    vmstat::VMSTAT,
+    zones::BUDDYINFO,
+    zones::PAGETYPEINFO,
+    zones::SLABINFO,
+    zones::ZONEINFO,
+    kpage::KPAGECOUNT,
+    kpage::KPAGEFLAGS,
 ];
 
 fn self_link() -> Result<KVec<u8>> {
@@ -213,24 +218,5 @@ fn show_uptime(text: &mut Text) -> Result<()> {
 
 fn show_version(text: &mut Text) -> Result<()> {
     show!(text, "Linux version {} (rux@rux) (rustc) {}\n", uts::RELEASE, uts::VERSION);
-    Ok(())
-}
-
-fn show_vmstat(text: &mut Text) -> Result<()> {
-    show!(text, "nr_free_pages {}\n", page_alloc::free_pages_count());
-    for &item in Item::ALL {
-        show!(text, "{} {}\n", item.name(), stat::read(item));
-    }
-    Ok(())
-}
-
-fn show_buddyinfo(text: &mut Text) -> Result<()> {
-    for (name, blocks) in status::zones() {
-        show!(text, "Node 0, zone {name:>8} ");
-        for free in blocks {
-            show!(text, "{free:6} ");
-        }
-        show!(text, "\n");
-    }
     Ok(())
 }
