@@ -1,7 +1,7 @@
 //! What a frame is, as `/proc/kpagecount` and `/proc/kpageflags` show it (Linux: `fs/proc/page.c`,
 //! `include/uapi/linux/kernel-page-flags.h`). Looked at from afar: what is seen may be past when it is read.
 
-use crate::addr::Pfn;
+use crate::addr::{Order, Pfn};
 use crate::page::{Page, PageFlags, PageType, pfn_to_online_page};
 
 /// How many entries map the frame; 0 where there is no memory.
@@ -84,6 +84,7 @@ fn stable_flags(page: &Page) -> u64 {
     }
     match page.page_type() {
         Some(PageType::Buddy) => set(Kpf::Buddy),
+        None if head.refcount() == 0 && in_free_block(page) => set(Kpf::Buddy),
         Some(PageType::Slab) => set(Kpf::Slab),
         Some(PageType::Table) => set(Kpf::PgTable),
         Some(_) => {}
@@ -99,7 +100,7 @@ fn stable_flags(page: &Page) -> u64 {
                     set(Kpf::AnonExclusive);
                 }
             }
-            let large = folio.contains(PageFlags::HEAD) && head.folio().order() == crate::addr::Order::HUGE;
+            let large = folio.contains(PageFlags::HEAD) && head.folio().order() == Order::HUGE;
             if large && user {
                 set(Kpf::Thp);
             }
@@ -116,4 +117,13 @@ fn stable_flags(page: &Page) -> u64 {
         set(Kpf::CompoundTail);
     }
     bits
+}
+
+/// Whether the page is within a free block that another page is the first of (Linux: `is_free_buddy_page`).
+fn in_free_block(page: &Page) -> bool {
+    let pfn = page.pfn();
+    Order::all().any(|order| {
+        let first = pfn_to_online_page(Pfn::new(pfn.get() & !(order.pages() as u64 - 1)));
+        first.and_then(|first| first.count().buddy_order()).is_some_and(|free| free >= order)
+    })
 }

@@ -45,6 +45,14 @@ type Write = fn(&[u8]) -> Result<()>;
 enum Entry {
     /// A file: its permissions, its text, and what a write does.
     File { name: &'static str, mode: u32, show: fn(&mut Text) -> Result<()>, write: Option<Write> },
+    /// A setting of numbers: what a write does, which says how many bytes it took. Only what is read or written at
+    /// the start counts (Linux: `do_proc_dointvec`).
+    Numbers {
+        name: &'static str,
+        mode: u32,
+        show: fn(&mut Text) -> Result<()>,
+        write: fn(&[u8]) -> Result<usize>,
+    },
     /// A file that is read where one wants: its permissions, and what puts bytes from a position on, and moves it.
     Bytes { name: &'static str, mode: u32, read: fn(&mut IoBuf<'_>, &mut u64) -> Result<usize> },
     /// A directory.
@@ -57,6 +65,7 @@ impl Entry {
     const fn name(&self) -> &'static str {
         match self {
             Self::File { name, .. }
+            | Self::Numbers { name, .. }
             | Self::Bytes { name, .. }
             | Self::Dir { name, .. }
             | Self::Link { name, .. } => name,
@@ -65,7 +74,7 @@ impl Entry {
 
     const fn kind(&self) -> FileKind {
         match self {
-            Self::File { .. } | Self::Bytes { .. } => FileKind::Regular,
+            Self::File { .. } | Self::Numbers { .. } | Self::Bytes { .. } => FileKind::Regular,
             Self::Dir { .. } => FileKind::Directory,
             Self::Link { .. } => FileKind::Symlink,
         }
@@ -107,7 +116,9 @@ impl Node {
     fn mode(&self) -> u32 {
         match self {
             Self::Root | Self::Process(_) => 0o555,
-            Self::System(Entry::File { mode, .. } | Entry::Bytes { mode, .. }) => *mode,
+            Self::System(
+                Entry::File { mode, .. } | Entry::Numbers { mode, .. } | Entry::Bytes { mode, .. },
+            ) => *mode,
             Self::System(Entry::Dir { .. }) => 0o555,
             Self::System(Entry::Link { .. }) => 0o777,
             Self::OfProcess(_, entry) => entry.mode(),
@@ -140,17 +151,22 @@ impl Node {
     /// The text of a file.
     fn show(&self, text: &mut Text) -> Result<()> {
         match self {
-            Self::System(Entry::File { show, .. }) => show(text),
+            Self::System(Entry::File { show, .. } | Entry::Numbers { show, .. }) => show(text),
             Self::OfProcess(target, TaskEntry::File { show, .. }) => show(target, text),
             Self::FdInfo(target, fd) => fd::show_info(target, *fd, text),
             _ => Err(Errno::EINVAL),
         }
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<()> {
+    /// Says how many bytes it took of those that were written at `pos`.
+    fn write(&self, bytes: &[u8], pos: u64) -> Result<usize> {
         match self {
-            Self::System(Entry::File { write: Some(write), .. }) => write(bytes),
-            Self::OfProcess(target, TaskEntry::File { write: Some(write), .. }) => write(target, bytes),
+            Self::System(Entry::File { write: Some(write), .. }) => write(bytes).map(|()| bytes.len()),
+            Self::System(Entry::Numbers { .. }) if pos != 0 => Ok(bytes.len()),
+            Self::System(Entry::Numbers { write, .. }) => write(bytes),
+            Self::OfProcess(target, TaskEntry::File { write: Some(write), .. }) => {
+                write(target, bytes).map(|()| bytes.len())
+            }
             // Written to by root, whom no permission holds back.
             _ => Err(Errno::EIO),
         }
@@ -314,6 +330,9 @@ impl FileOps for ProcFile {
         if let Node::System(Entry::Bytes { read, .. }) = &*self.node {
             return read(buf, pos);
         }
+        if *pos != 0 && matches!(&*self.node, Node::System(Entry::Numbers { .. })) {
+            return Ok(0);
+        }
         let mut kept = self.text.lock();
         if *pos == 0 || kept.is_none() {
             let mut text = Text::new();
@@ -331,9 +350,9 @@ impl FileOps for ProcFile {
         let mut bytes = KVec::new();
         bytes.resize(buf.left().min(MAX_WRITE), 0, Gfp::KERNEL)?;
         let done = buf.take(&mut bytes)?;
-        self.node.write(&bytes[..done])?;
-        *pos += done as u64;
-        Ok(done)
+        let taken = self.node.write(&bytes[..done], *pos)?;
+        *pos += taken as u64;
+        Ok(taken)
     }
 
     fn seek(&self) -> Seek {
