@@ -1,5 +1,7 @@
 //! Allocators of frames behind one interface: ours and the peers, each with 1 GiB.
 
+use std::hint::black_box;
+
 use bitmap_allocator::{BitAlloc, BitAlloc1M};
 use buddy_system_allocator::FrameAllocator;
 use rux_mm::addr::{Order, Pfn};
@@ -17,6 +19,12 @@ pub trait Frames {
     /// `None` when there is none to be had.
     fn alloc(&mut self, order: usize) -> Option<u32>;
     fn free(&mut self, first: u32, order: usize);
+    /// Allocates and frees.
+    #[inline(always)]
+    fn pair(&mut self, order: usize) {
+        let block = self.alloc(order).expect("memory");
+        self.free(black_box(block), order);
+    }
     /// Frames to be had, all in all.
     fn total(&self) -> usize;
     /// Where an allocator keeps lists for each hart: works as another one. The others are told apart by nothing.
@@ -49,6 +57,13 @@ impl Frames for Rux {
         let Some(order) = Order::new(order) else { return };
         // SAFETY: `alloc` took it apart, and the benchmark frees a block once.
         drop(unsafe { PageBlock::from_raw(Pfn::new(first as u64), order) });
+    }
+
+    /// As the kernel does it: the block's owner frees it.
+    #[inline(always)]
+    fn pair(&mut self, order: usize) {
+        let block = alloc_pages(GFP, Order::new(order).expect("an order")).expect("memory");
+        black_box(block.page());
     }
 
     fn total(&self) -> usize {

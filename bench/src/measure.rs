@@ -19,6 +19,16 @@ impl Bench {
         rux_bench_measured(&mut work);
     }
 
+    /// Counts what a loop costs that does nothing `operations` times: it is taken off the shape's figures.
+    pub fn count_loop(&self, group: &str, shape: &str, operations: usize) {
+        println!("loop\t{group}\t{shape}\tnobody\t{operations}");
+        rux_bench_measured(&mut || {
+            for _ in 0..operations {
+                black_box(0_u32);
+            }
+        });
+    }
+
     /// Reports a share that needs no counting.
     pub fn share(&self, group: &str, shape: &str, who: &str, part: usize, whole: usize) {
         println!("share\t{group}\t{shape}\t{who}\t{}", part * 1000 / whole.max(1));

@@ -12,6 +12,7 @@ use crate::measure::{Bench, Numbers};
 use crate::peers::{Glibc, LinkedList, MiMalloc, Objects, Slabmalloc, Talc};
 
 const GROUP: &str = "objects";
+const PAIR: &str = "alloc+free 64 B";
 const BATCH: usize = 256;
 /// Objects of the churn that live at a time.
 const LIVE: usize = 4096;
@@ -67,6 +68,7 @@ impl Objects for RuxTyped {
 }
 
 pub fn run(bench: &Bench) {
+    bench.count_loop(GROUP, PAIR, bench.times(2_000));
     pair::<RuxTyped>(bench);
     batch::<RuxTyped>(bench);
     all::<Rux>(bench);
@@ -100,7 +102,7 @@ fn pair<O: Objects>(bench: &Bench) {
         }
     };
     work(1024);
-    bench.count(GROUP, "alloc+free 64 B", O::NAME, times, || work(times));
+    bench.count(GROUP, PAIR, O::NAME, times, || work(times));
 }
 
 fn batch<O: Objects>(bench: &Bench) {

@@ -1,7 +1,5 @@
 //! Physical pages: an operation is an allocation and a free.
 
-use std::hint::black_box;
-
 use crate::frames::{Bitmap, BuddySystem, FRAMES, Frames, Rux};
 use crate::measure::{Bench, Numbers};
 
@@ -13,7 +11,13 @@ const MIXED: usize = 1024;
 /// What one hart does before it is the other's turn.
 const TURN: usize = 256;
 
+const PAIR: &str = "order-0 pair";
+const HUGE_PAIR: &str = "order-9 pair";
+
 pub fn run(bench: &Bench) {
+    for shape in [PAIR, HUGE_PAIR] {
+        bench.count_loop(GROUP, shape, bench.times(2_000));
+    }
     all::<Rux>(bench);
     all::<BuddySystem>(bench);
     all::<Bitmap>(bench);
@@ -21,8 +25,8 @@ pub fn run(bench: &Bench) {
 }
 
 fn all<F: Frames>(bench: &Bench) {
-    pair::<F, 0>(bench, "order-0 pair", 20_000);
-    pair::<F, 9>(bench, "order-9 pair", 2_000);
+    pair::<F, 0>(bench, PAIR, 20_000);
+    pair::<F, 9>(bench, HUGE_PAIR, 2_000);
     bulk::<F>(bench);
     churn::<F>(bench);
     mixed::<F>(bench);
@@ -34,8 +38,7 @@ fn pair<F: Frames, const ORDER: usize>(bench: &Bench, shape: &str, times: usize)
     let mut frames = F::new();
     let mut work = |times: usize| {
         for _ in 0..times {
-            let block = frames.alloc(ORDER).expect("memory");
-            frames.free(black_box(block), ORDER);
+            frames.pair(ORDER);
         }
     };
     work(64);

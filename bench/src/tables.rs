@@ -1,11 +1,12 @@
 //! Page tables of 16,384 pages of 4 KiB: an operation is a page. Nothing is fenced.
 
 use std::hint::black_box;
+use std::ops::ControlFlow;
 
 use rux_mm::addr::{PAGE_SIZE, Pfn, VirtAddr, VirtRange};
 use rux_mm::gfp::Gfp;
 use rux_mm::host::HostMachine;
-use rux_mm::paging::{Entry, Gather, Level, PageTables, Prot, Protect, Zap};
+use rux_mm::paging::{Bits, Entry, Gather, Level, PageTables, Prot, Protect, Slot, Visit, Zap};
 
 use crate::measure::{Bench, Numbers};
 
@@ -33,6 +34,8 @@ trait Tables {
     fn map_one(&mut self, index: usize);
     /// The physical address behind that page.
     fn translate(&self, index: usize) -> usize;
+    /// As if a program had written to all of it.
+    fn touch(&mut self, _pages: usize) {}
     fn protect(&mut self, pages: usize);
     /// Unmaps and frees the tables.
     fn unmap(&mut self, pages: usize);
@@ -67,6 +70,7 @@ fn all<T: Tables>(bench: &Bench) {
     bench.count(GROUP, "translate", T::NAME, pages, || {
         black_box(order.iter().fold(0, |sum: usize, &index| sum.wrapping_add(tables.translate(index))));
     });
+    tables.touch(pages);
     bench.count(GROUP, "protect region", T::NAME, pages, || tables.protect(pages));
     bench.count(GROUP, "unmap region, tables freed", T::NAME, pages, || tables.unmap(pages));
     bench.count(GROUP, "map single, random", T::NAME, pages, || {
@@ -105,6 +109,16 @@ impl Protect for ReadOnly {
     }
 }
 
+/// Sets A and D: an entry without them may be changed by the hardware at any moment, and is dearer to change.
+struct Touch;
+
+impl Visit for Touch {
+    fn entry<L: Level>(&mut self, _: VirtAddr, slot: &Slot<L>) -> ControlFlow<()> {
+        slot.insert(Bits::A | Bits::D);
+        ControlFlow::Continue(())
+    }
+}
+
 impl Tables for Rux {
     const NAME: &'static str = "rux";
 
@@ -127,6 +141,10 @@ impl Tables for Rux {
     #[inline(always)]
     fn translate(&self, index: usize) -> usize {
         self.tables.translate(VirtAddr::new(virt(index) as u64)).expect("mapped").get() as usize
+    }
+
+    fn touch(&mut self, pages: usize) {
+        let _: ControlFlow<()> = self.tables.visit_range(range(pages), &mut Touch);
     }
 
     fn protect(&mut self, pages: usize) {

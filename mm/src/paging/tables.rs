@@ -104,6 +104,12 @@ impl From<AllocError> for NoPte {
     }
 }
 
+/// The physical address behind `addr`, if the entry over it is a leaf of any level.
+#[cold]
+fn translate_rare(entry: AnyEntry, addr: VirtAddr) -> Option<PhysAddr> {
+    Some(entry.frame(addr)?.phys() + addr.page_offset() as u64)
+}
+
 /// Wraps an entry into the right arm of [`AnyEntry`].
 fn any<L: Level>(entry: Entry<L>) -> AnyEntry {
     let bits = entry.bits();
@@ -155,7 +161,13 @@ impl PageTables {
     /// The physical address behind `addr`, if a leaf leads there. As [`PageTables::lookup`]; rights are not looked at.
     #[inline]
     pub fn translate(&self, addr: VirtAddr) -> Option<PhysAddr> {
-        Some(self.lookup(addr).frame(addr)?.phys() + addr.page_offset() as u64)
+        match self.look(addr) {
+            // What is valid at the lowest level is a leaf.
+            Ok(AnyEntry::Pte(entry)) if entry.is_valid() => {
+                Some(entry.pfn().phys() + addr.page_offset() as u64)
+            }
+            Ok(entry) | Err(entry) => translate_rare(entry, addr),
+        }
     }
 
     #[inline(always)]

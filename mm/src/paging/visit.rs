@@ -225,8 +225,13 @@ fn change<L: Level, P: Protect>(
         if new == old {
             return None;
         }
-        // While all that the hardware could set is set already, or it does not look, a plain store loses nothing.
-        if !old.is_valid() || old.has(Bits::A.union(Bits::D)) || old.is_young() && !old.is_writable() {
+        // While all that the hardware could set is set already, or it does not look, a plain store loses nothing. First,
+        // at once, what a page in use is like.
+        if old.has(Bits::V.union(Bits::A).union(Bits::D)) {
+            slot.set(new);
+            return Some(old);
+        }
+        if !old.is_valid() || old.is_young() && !old.is_writable() {
             slot.set(new);
             return Some(old);
         }

@@ -42,7 +42,7 @@ pub(super) fn run() -> Result<u8> {
     let program = build()?;
     say!("fragmentation");
     let shares = shell::output(Command::new(&program).arg("shares"))?;
-    say!("counting instructions; that takes two to four minutes");
+    say!("counting instructions; that takes about a minute");
     let (lines, sums) = callgrind::count(&program, &["counts"])?;
     let mut figures = counts(&lines, &sums)?;
     figures.extend(shares_of(&String::from_utf8_lossy(&shares))?);
@@ -62,17 +62,12 @@ pub(crate) fn quick_check() -> Result<()> {
     let program = build()?;
     let counts = shell::output(Command::new(&program).args(["counts", "--short"]))?;
     let shares = shell::output(Command::new(&program).args(["shares", "--short"]))?;
-    let lines = String::from_utf8_lossy(&counts).into_owned();
-    let measured: Vec<Figure> = counts_with(&lines, lines.lines().map(|_| 1.0))?
-        .into_iter()
-        .chain(shares_of(&String::from_utf8_lossy(&shares))?)
-        .collect();
+    let text = String::from_utf8_lossy(&counts).into_owned() + &String::from_utf8_lossy(&shares);
+    let measured = lines_of(&text, &["count", "share"])?;
     for target in TARGETS {
-        let is_it = |figure: &&Figure| {
-            figure.group == target.group && figure.shape == target.shape && figure.who == target.who
-        };
-        if !measured.iter().any(|figure| is_it(&figure)) {
-            bail!("nothing measures {}: {} of {}", target.group, target.shape, target.who);
+        let is_it = |line: &Line| line.figure.group == target.group && line.figure.shape == target.shape;
+        if !measured.iter().any(is_it) {
+            bail!("nothing measures {}: {}", target.group, target.shape);
         }
     }
     Ok(())
@@ -99,41 +94,53 @@ fn heading(group: &str) -> Heading {
     Heading { title: title.into(), best }
 }
 
-/// The fields of the program's lines of one kind.
-fn fields<'a>(lines: &'a str, kind: &'a str) -> impl Iterator<Item = Result<(Figure, f64)>> + 'a {
-    lines.lines().filter_map(move |line| line.strip_prefix(kind)?.strip_prefix('\t')).map(|line| {
+/// A line of the program: what it is about, and its number.
+struct Line {
+    kind: String,
+    figure: Figure,
+    number: f64,
+}
+
+/// The program's lines of these kinds.
+fn lines_of(text: &str, kinds: &[&str]) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [group, shape, who, value] = fields[..] else { bail!("bench/ wrote `{line}`") };
+        if !kinds.contains(&fields[0]) {
+            continue;
+        }
+        let [kind, group, shape, who, number] = fields[..] else { bail!("bench/ wrote `{line}`") };
         let figure = Figure { group: group.into(), shape: shape.into(), who: who.into(), value: 0.0 };
-        Ok((figure, value.parse()?))
-    })
-}
-
-fn counts(lines: &str, sums: &[u64]) -> Result<Vec<Figure>> {
-    let named = fields(lines, "count").count();
-    if named != sums.len() {
-        bail!("callgrind counted {} calls, and bench/ named {named}", sums.len());
+        let number = number.parse().with_context(|| format!("bench/ wrote `{line}`"))?;
+        lines.push(Line { kind: kind.into(), figure, number });
     }
-    counts_with(lines, sums.iter().map(|&sum| sum as f64))
+    Ok(lines)
 }
 
-fn counts_with(lines: &str, sums: impl Iterator<Item = f64>) -> Result<Vec<Figure>> {
-    fields(lines, "count")
+/// Instructions an operation, without those of the loop around where that was counted.
+fn counts(text: &str, sums: &[u64]) -> Result<Vec<Figure>> {
+    let lines = lines_of(text, &["count", "loop"])?;
+    if lines.len() != sums.len() {
+        bail!("callgrind counted {} calls, and bench/ named {}", sums.len(), lines.len());
+    }
+    let (loops, figures): (Vec<_>, Vec<_>) = lines
+        .into_iter()
         .zip(sums)
-        .map(|(fields, sum)| {
-            let (figure, operations) = fields?;
-            Ok(Figure { value: sum / operations, ..figure })
-        })
-        .collect()
+        .map(|(line, &sum)| (line.kind == "loop", Figure { value: sum as f64 / line.number, ..line.figure }))
+        .partition(|(is_loop, _)| *is_loop);
+    let around = |figure: &Figure| {
+        let same = |empty: &Figure| empty.group == figure.group && empty.shape == figure.shape;
+        loops.iter().find(|(_, empty)| same(empty)).map_or(0.0, |(_, empty)| empty.value)
+    };
+    Ok(figures
+        .into_iter()
+        .map(|(_, figure)| Figure { value: figure.value - around(&figure), ..figure })
+        .collect())
 }
 
 fn shares_of(lines: &str) -> Result<Vec<Figure>> {
-    fields(lines, "share")
-        .map(|fields| {
-            let (figure, per_mille) = fields?;
-            Ok(Figure { value: per_mille / 10.0, ..figure })
-        })
-        .collect()
+    let lines = lines_of(lines, &["share"])?;
+    Ok(lines.into_iter().map(|line| Figure { value: line.number / 10.0, ..line.figure }).collect())
 }
 
 #[cfg(test)]
@@ -142,10 +149,10 @@ mod tests {
 
     #[test]
     fn dumps_and_lines_go_together() {
-        let lines = "count\tpages\tpair\trux\t10\ncount\tpages\tpair\tp\t5\n";
-        let figures = counts(lines, &[100, 200]).unwrap();
-        assert_eq!((figures[0].value, figures[1].value), (10.0, 40.0));
-        assert!(counts(lines, &[1]).is_err() && counts(lines, &[1, 2, 3]).is_err());
+        let lines = "loop\tpages\tpair\t-\t2\ncount\tpages\tpair\trux\t10\ncount\tpages\tbulk\tp\t5\n";
+        let figures = counts(lines, &[6, 100, 200]).unwrap();
+        assert_eq!((figures[0].value, figures[1].value), (7.0, 40.0), "the loop is of the pair alone");
+        assert!(counts(lines, &[1]).is_err() && counts(lines, &[1, 2, 3, 4]).is_err());
         assert_eq!(shares_of("share\tf\ts\trux\t125\n").unwrap()[0].value, 12.5);
         assert!(shares_of("share\tf\ts\n").is_err());
     }

@@ -103,7 +103,7 @@ pub(super) fn tables(
                     let note =
                         if target.note.is_empty() { String::new() } else { format!(" ({})", target.note) };
                     limits.push(format!("{who}≤ {shown}{note}"));
-                    verdicts.push(if met { "met" } else { "MISSED" });
+                    verdicts.push(if met { "met" } else { "missed" });
                     if !met {
                         missed.push(format!("{group}: {shape}"));
                     }
@@ -177,6 +177,6 @@ mod tests {
             tables(&figures, &targets, |group| Heading { title: group.into(), best: Best::Least });
         assert_eq!(missed, ["g: a", "g: b"], "a shape that ours does not have is a miss");
         let row = text.lines().nth(2).unwrap();
-        assert!(row.contains("| 0.75 ") && row.contains("≤ 33.0; ≤ 0.5 × q = 20.0 | met; MISSED"), "{row}");
+        assert!(row.contains("| 0.75 ") && row.contains("≤ 33.0; ≤ 0.5 × q = 20.0 | met; missed"), "{row}");
     }
 }
