@@ -1,7 +1,7 @@
 //! /proc/{buddyinfo,pagetypeinfo,zoneinfo,slabinfo}: who has which pages (Linux: `mm/vmstat.c`, `mm/slab_common.c`).
 
 use rux_mm::addr::Order;
-use rux_mm::slab::for_each_cache;
+use rux_mm::slab::{SLABINFO_HEADER, for_each_cache};
 use rux_mm::zone::{BLOCK_ORDER, MigrateType, Zone, ZoneId};
 
 use super::vmstat::{NODE_STATS, ZONE_STATS};
@@ -141,16 +141,7 @@ fn show_zone(text: &mut Text, zone: &Zone, with_node: bool) {
 }
 
 fn show_slabinfo(text: &mut Text) -> Result<()> {
-    show!(text, "slabinfo - version: 2.1\n");
-    show!(text, "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>");
-    show!(text, " : tunables <limit> <batchcount> <sharedfactor>");
-    show!(text, " : slabdata <active_slabs> <num_slabs> <sharedavail>\n");
-    for_each_cache(|cache| {
-        show!(text, "{:<17} {:>6} {:>6}", cache.name, cache.active_objects, cache.objects);
-        show!(text, " {:>6} {:>4} {:>4}", cache.object_size, cache.objects_per_slab, cache.pages_per_slab);
-        // The tunables are those of another allocator, SLAB.
-        show!(text, " : tunables {:>4} {:>4} {:>4}", 0, 0, 0);
-        show!(text, " : slabdata {:>6} {:>6} {:>6}\n", cache.active_slabs, cache.slabs, 0);
-    });
+    show!(text, "{SLABINFO_HEADER}");
+    for_each_cache(|cache| show!(text, "{cache}\n"));
     Ok(())
 }
