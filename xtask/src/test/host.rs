@@ -8,7 +8,6 @@ use anyhow::Result;
 use super::{Outcome, Step};
 use crate::bench::quick_check;
 use crate::build::{self, KERNEL_TARGET};
-use crate::cli::TestOptions;
 use crate::{paths, shell};
 
 /// Crates that build for the bare machine.
@@ -17,12 +16,12 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 /// Crates with `unsafe` that runs on the host.
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
-/// What Miri runs without `--long`: the rooms whose tests take it seconds. The others take it many minutes.
-const MIRI_QUICK: [&str; 9] =
+/// What Miri runs: the rooms with tests that take it seconds. Those of the others build whole memories, which takes it
+/// many minutes each.
+const MIRI_ROOMS: [&str; 9] =
     ["addr::", "early::", "gfp::", "page::", "sync::", "paging::entry", "paging::level", "mask::", "slab::"];
 
-pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
-    let long = options.long;
+pub(super) fn steps() -> Vec<Step<'static>> {
     let in_folder = |folder: &str| {
         let mut command = build::cargo();
         command.current_dir(paths::root().join(folder));
@@ -56,7 +55,7 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     loom.env("RUSTFLAGS", "--cfg loom").arg("test").arg("--target-dir").arg(paths::target().join("loom"));
     steps.push(cargo("loom", loom, &["--quiet", "--release", "-p", "rux-mm", "--test", "loom"]));
     steps.push(Step::new("bench components, a little of each", || quick_check().map(|()| Outcome::Passed)));
-    steps.push(Step::new("miri", move || miri(long)));
+    steps.push(Step::new("miri", miri));
     steps
 }
 
@@ -66,7 +65,7 @@ fn cargo(name: &'static str, mut command: Command, args: &[&str]) -> Step<'stati
 }
 
 /// Miri is part of nightly only.
-fn miri(long: bool) -> Result<Outcome> {
+fn miri() -> Result<Outcome> {
     let cargo = || {
         let mut command = Command::new("cargo");
         // The stable toolchain that runs us must not be inherited.
@@ -85,10 +84,6 @@ fn miri(long: bool) -> Result<Outcome> {
     let flags =
         ["-Zmiri-permissive-provenance", "-Zmiri-disable-isolation", "-Zmiri-disable-weak-memory-emulation"];
     command.env("MIRIFLAGS", flags.join(" "));
-    if long {
-        command.env("RUX_LONG", "1");
-    } else {
-        command.args(["--lib", "--"]).args(MIRI_QUICK);
-    }
+    command.args(["--lib", "--"]).args(MIRI_ROOMS);
     shell::run(&mut command).map(|()| Outcome::Passed)
 }

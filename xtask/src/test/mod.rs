@@ -36,7 +36,7 @@ impl<'a> Step<'a> {
 
 pub(crate) fn test(options: &TestOptions) -> Result<u8> {
     setup::for_test()?;
-    let mut steps = host::steps(options);
+    let mut steps = host::steps();
     steps.extend(machine::steps(options));
     if let Some(filter) = &options.filter {
         steps.retain(|step| step.name.contains(filter.as_str()));

@@ -34,6 +34,7 @@ fn user_folio(order: Order) -> FolioRef {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn free_and_reserved_pages() {
     let machine = HostMachine::new(16 << 20, 1);
     drop(alloc_pages(Gfp::KERNEL, Order::ZERO).unwrap());
@@ -64,6 +65,7 @@ fn free_and_reserved_pages() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn references_and_types() {
     let machine = HostMachine::new(16 << 20, 1);
     let page = alloc_pages(Gfp::KERNEL, Order::ZERO).unwrap();
@@ -78,6 +80,7 @@ fn references_and_types() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn mapped_pages() {
     let machine = HostMachine::new(16 << 20, 1);
     let folio = user_folio(Order::ZERO);
@@ -109,6 +112,7 @@ fn mapped_pages() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn compound_pages() {
     let machine = HostMachine::new(16 << 20, 1);
     let folio = user_folio(order(2));
