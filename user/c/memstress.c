@@ -127,6 +127,8 @@ struct zone {
     char name[16];
     long free, min, low, high, promo, spanned, present, managed, nr_free, pcp, start;
     long buddy_pages, type_pages, type_blocks;
+    /* Frames that are slabs or tables, and frames that kpageflags says nothing of. */
+    long kernel_frames, bare_frames;
 };
 
 struct memory {
@@ -267,6 +269,14 @@ static void read_kpages(struct memory *memory) {
                 continue;
             }
             memory->frames++;
+            long number = at / 8 - got / 8 + frame;
+            for (int which = 0; which < memory->zone_count; which++) {
+                struct zone *zone = &memory->zones[which];
+                if (zone->present && number >= zone->start && number < zone->start + zone->spanned) {
+                    zone->kernel_frames += (bits >> KPF_SLAB | bits >> KPF_PGTABLE) & 1;
+                    zone->bare_frames += bits == 0;
+                }
+            }
             memory->slab_frames += bits >> KPF_SLAB & 1;
             memory->buddy_frames += bits >> KPF_BUDDY & 1;
             memory->table_frames += bits >> KPF_PGTABLE & 1;
@@ -314,6 +324,11 @@ static int check_once(bool loud) {
         present += zone->present;
         if (!zone->present)
             continue;
+        if (on_rux && !strcmp(zone->name, "Movable")) {
+            /* Users' pages have flags, free ones but those on harts' lists too; what has none is the kernel's. */
+            wrong += differs(loud, "Movable's slabs and tables", zone->kernel_frames, 0);
+            wrong += differs(loud, "Movable's frames without flags and those on harts' lists", zone->bare_frames, zone->pcp);
+        }
         wrong += differs(loud, "zoneinfo's free and buddyinfo", zone->free, zone->buddy_pages);
         wrong += differs(loud, "zoneinfo's free and pagetypeinfo", zone->free, zone->type_pages);
         wrong += differs(loud, "zoneinfo's free and nr_free_pages", zone->free, zone->nr_free);
@@ -358,6 +373,15 @@ static void everything_agrees(void) {
 }
 
 /* ---- Settings. */
+
+/* The pages of the Movable zone that are neither free nor on a hart's list. */
+static long movable_in_use(void) {
+    static struct memory memory;
+    memset(&memory, 0, sizeof memory);
+    read_zoneinfo(&memory);
+    struct zone *zone = zone_of(&memory, "Movable");
+    return zone->managed - zone->free - zone->pcp;
+}
 
 static ssize_t set(const char *name, const char *value) {
     char path[64];
@@ -447,6 +471,8 @@ int main(int argc, char **argv) {
     memset(text, 1, sizeof text);
     memset(counts, 1, sizeof counts);
     memset(flags, 1, sizeof flags);
+    if (strstr(read_file("/proc/cmdline"), "kernelcore=")) /* There are users' pages, ours at least, where it asked for them. */
+        CHECK(movable_in_use() > 0);
     everything_agrees();
     stress(argc > 1 ? atol(argv[1]) : 5);
     everything_agrees();

@@ -178,6 +178,13 @@ pub(super) const GUESTS: &[Guest] = &[
     Guest { smp: 2, ..ours("elffuzz", &[ours!("elffuzz"), "300"]) },
     Guest { smp: 2, seconds: 600, length: Length::Long, ..ours("elffuzz-5000", &[ours!("elffuzz"), "5000"]) },
     Guest { smp: 4, seconds: 300, ..ours("memstress", &[ours!("memstress"), "5"]) },
+    // Most of memory is for users' pages alone.
+    Guest {
+        smp: 4,
+        seconds: 300,
+        append: "kernelcore=256M",
+        ..ours("memstress-movable", &[ours!("memstress"), "3"])
+    },
     Guest { smp: 4, seconds: 600, length: Length::Long, ..ours("memstress-60", &[ours!("memstress"), "60"]) },
     Guest { smp: 2, ..ours("files", &[ours!("files")]) },
     Guest {
