@@ -34,8 +34,7 @@ pub struct Gather<'a> {
     end: VirtAddr,
     /// Tables to be freed, linked by [`TableArm::next`].
     freed: *mut Page,
-    /// References in the last block, or inline when there is no block, and room for them there.
-    used: usize,
+    /// Room for references in the last block, or inline when there is no block.
     room: usize,
     blocks: ArrayVec<PageBlock, MAX_BLOCKS>,
     inline: [MaybeUninit<FolioRef>; INLINE],
@@ -50,7 +49,6 @@ impl<'a> Gather<'a> {
             start: VirtAddr::new(u64::MAX),
             end: VirtAddr::ZERO,
             freed: ptr::null_mut(),
-            used: 0,
             room: INLINE,
             blocks: ArrayVec::new_const(),
             inline: [const { MaybeUninit::uninit() }; INLINE],
@@ -70,13 +68,13 @@ impl<'a> Gather<'a> {
             self.flush();
         }
         let place = match self.blocks.last() {
-            None => self.inline[self.used].as_mut_ptr(),
-            Some(block) => block.as_ptr().cast::<FolioRef>().wrapping_add(self.used),
+            None => self.inline[INLINE - self.room].as_mut_ptr(),
+            Some(block) => block.as_ptr().cast::<FolioRef>().wrapping_add(PER_BLOCK - self.room),
         };
         // SAFETY: within the array, or within the block's page, which is ours; aligned, as pages are.
         unsafe { place.write(folio) };
-        self.used += 1;
-        if self.used == self.room {
+        self.room -= 1;
+        if self.room == 0 {
             self.grow();
         }
     }
@@ -88,7 +86,7 @@ impl<'a> Gather<'a> {
             && let Ok(block) = alloc_pages(Gfp::NOWAIT, Order::ZERO)
         {
             self.blocks.push(block);
-            (self.used, self.room) = (0, PER_BLOCK);
+            self.room = PER_BLOCK;
         }
     }
 
@@ -109,7 +107,13 @@ impl<'a> Gather<'a> {
     /// Whether [`Gather::flush`] should be called before more is gathered, with fewer locks held than now.
     #[inline(always)]
     pub fn is_full(&self) -> bool {
-        self.used == self.room
+        self.room == 0
+    }
+
+    /// How many references there is room for now, without a look whether there is memory for more.
+    #[inline(always)]
+    pub(super) fn room(&self) -> usize {
+        self.room
     }
 
     /// Fences what changed, and frees nothing yet. A spin lock may be held, but with interrupts on.
@@ -137,27 +141,30 @@ impl<'a> Gather<'a> {
     }
 
     fn put_pages(&mut self) {
-        let used = core::mem::take(&mut self.used);
-        let full = if self.blocks.is_empty() { used } else { INLINE };
+        let room = core::mem::replace(&mut self.room, INLINE);
+        let full = if self.blocks.is_empty() { INLINE - room } else { INLINE };
         for folio in &mut self.inline[..full] {
-            // SAFETY: `page` wrote so many; they are forgotten, as `used` and `blocks` are reset.
+            // SAFETY: `page` wrote so many; they are forgotten, as `room` and `blocks` are reset.
             unsafe { folio.assume_init_drop() };
         }
         let last = self.blocks.len().wrapping_sub(1);
         for (index, block) in self.blocks.drain(..).enumerate() {
-            let full = if index == last { used } else { PER_BLOCK };
+            let full = if index == last { PER_BLOCK - room } else { PER_BLOCK };
             let folios = ptr::slice_from_raw_parts_mut(block.as_ptr().cast::<FolioRef>(), full);
             // SAFETY: as above.
             unsafe { ptr::drop_in_place(folios) };
         }
-        self.room = INLINE;
     }
 }
 
 impl Drop for Gather<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.used != 0 || self.end != VirtAddr::ZERO || !self.freed.is_null() || !self.blocks.is_empty() {
+        if self.room != INLINE
+            || self.end != VirtAddr::ZERO
+            || !self.freed.is_null()
+            || !self.blocks.is_empty()
+        {
             self.flush();
         }
     }

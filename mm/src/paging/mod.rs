@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod entry;
 mod gather;
+mod group;
 mod kernel;
 mod level;
 mod state;

@@ -98,6 +98,12 @@ impl<L: Level> fmt::Debug for Table<L> {
 pub struct Slot<L: Level = Pte>(AtomicU64, PhantomData<L>);
 
 impl<L: Level> Slot<L> {
+    /// A slot outside of any table.
+    #[cfg(test)]
+    pub(super) fn new(entry: Entry<L>) -> Self {
+        Self(AtomicU64::new(entry.bits()), PhantomData)
+    }
+
     #[inline(always)]
     pub(super) fn word(&self) -> &AtomicU64 {
         &self.0
@@ -109,7 +115,8 @@ impl<L: Level> Slot<L> {
         Entry::from_bits(self.0.load(Ordering::Acquire))
     }
 
-    /// Sets the entry. For one that was not valid; of a leaf, A or D set at this moment would be lost.
+    /// Sets the entry. For one that was not valid, or has A and D: of another leaf, A or D set at this moment would be
+    /// lost.
     #[inline(always)]
     pub fn set(&self, entry: Entry<L>) {
         self.0.store(entry.bits(), Ordering::Release);

@@ -9,32 +9,33 @@
 use core::convert::Infallible;
 use core::ops::ControlFlow;
 
-use super::entry::{Bits, Entry};
+use super::entry::Entry;
 use super::gather::Gather;
+use super::group::{GROUP, GROUP_BYTES, Stale, in_use};
 use super::level::{Level, Pte, Upper};
 use super::table::{Slot, Table};
 use super::tables::PageTables;
-use super::walk::{self, Look, Parent, Walker};
+use super::walk::{self, Found, Look, Parent, Walker, lock_part, lock_upper};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::sync::RawSpinGuard;
 
 /// What happens to what [`PageTables::zap_range`] finds.
 pub trait Zap {
-    /// Whether the entry, which is not empty, stays (Linux: `zap_details`).
+    /// Whether the entry, which is not empty, stays (Linux: `zap_details`). May be called again.
     #[inline(always)]
     fn keeps<L: Level>(&mut self, _addr: VirtAddr, _entry: Entry<L>) -> bool {
         false
     }
 
     /// The entry of `addr` was taken out; it covers `L::BYTES`. The page's mapcount goes down here, and
-    /// its reference goes to [`Gather::page`]: stale translations still lead to it. The table is locked.
+    /// its reference, at most one, goes to [`Gather::page`]: stale translations still lead to it. The table is locked;
+    /// entries next to it may have been taken out before they are told.
     fn taken<L: Level>(&mut self, addr: VirtAddr, entry: Entry<L>, gather: &mut Gather<'_>);
 }
 
 /// What [`PageTables::protect_range`] makes of what it finds.
 pub trait Protect {
     /// What is to replace `entry`, which is not empty; the same for no change. A leaf stays a leaf of the same
-    /// page or prot-none. Called again if the hardware sets A or D meanwhile. The table is locked.
+    /// page or prot-none. May be called again, and is if the hardware sets A or D meanwhile. The table is locked.
     fn change<L: Level>(&mut self, addr: VirtAddr, entry: Entry<L>) -> Entry<L>;
 }
 
@@ -80,57 +81,6 @@ impl PageTables {
     }
 }
 
-/// Locks a last-level table for a walk over `part`, unless `parent` leads elsewhere by now.
-#[inline(always)]
-pub(super) fn lock_part<'a>(
-    table: Table<Pte>,
-    parent: Parent<'_>,
-    part: VirtRange,
-) -> Option<(&'a [Slot<Pte>], RawSpinGuard<'a>)> {
-    // SAFETY: an entry led here, and the walk's caller keeps tables from being freed.
-    let (slots, guard) = unsafe { (table.slots(), table.lock()) };
-    parent.holds().then(|| (&slots[Pte::index(part.start)..][..part.pages() as usize], guard))
-}
-
-/// Where an upper entry is to be dealt with, once its table is locked.
-pub(super) enum Found<'a, L: Upper> {
-    /// It became a table meanwhile.
-    Table(Table<L::Below>),
-    /// It is empty.
-    Nothing,
-    /// It is something else: its address and what it is now.
-    Entry(VirtAddr, Entry<L>, RawSpinGuard<'a>),
-}
-
-/// Locks `table` for an entry that is neither empty nor a table, and looks again.
-#[inline]
-pub(super) fn lock_upper<'a, L: Upper>(
-    table: Table<L>,
-    slot: &Slot<L>,
-    entry: Entry<L>,
-    part: VirtRange,
-) -> Found<'a, L> {
-    if entry.is_none() {
-        return Found::Nothing;
-    }
-    lock_upper_slow(table, slot, part)
-}
-
-#[cold]
-fn lock_upper_slow<'a, L: Upper>(table: Table<L>, slot: &Slot<L>, part: VirtRange) -> Found<'a, L> {
-    // SAFETY: the walk is in this table, and its caller keeps tables from being freed.
-    let guard = unsafe { table.lock() };
-    let entry = slot.get();
-    if entry.is_none() {
-        Found::Nothing
-    } else if entry.is_table() {
-        Found::Table(Table::at(entry.pfn()))
-    } else {
-        debug_assert_eq!(part.len(), L::BYTES, "{part:?} ends inside {entry:?}");
-        Found::Entry(part.start.align_down(L::BYTES), entry, guard)
-    }
-}
-
 /// Fences prot-none pages, too: `mprotect` fences once it is through, and truncation, which waits for no
 /// mmap_lock, may free the page before.
 struct Zapper<'a, 'g, Z> {
@@ -172,29 +122,27 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
             let Some((slots, guard)) = lock_part(table, parent, VirtRange::new(at, part.end)) else {
                 return Ok(Look::Again);
             };
-            // The range to fence is told once a table.
-            let (mut first, mut end) = (VirtAddr::ZERO, VirtAddr::ZERO);
-            for slot in slots {
-                let entry = slot.get();
-                if !entry.is_none() && !self.zap.keeps(at, entry) {
-                    let entry = slot.take();
-                    if entry.is_present() {
-                        if end == VirtAddr::ZERO {
-                            first = at;
-                        }
-                        end = at + PAGE_SIZE as u64;
-                    }
-                    self.zap.taken(at, entry, self.gather);
-                    if self.gather.is_full() {
-                        at = at + PAGE_SIZE as u64;
+            let mut stale = Stale::NONE;
+            let (groups, rest) = slots.as_chunks::<GROUP>();
+            // Where the groups begin that were taken out whole, one after the other, and are not in `stale` yet.
+            let mut run = at;
+            for group in groups {
+                if self.gather.room() < GROUP || !self.take_group(group, at) {
+                    stale.add(run, at - run);
+                    if self.take_some(group, &mut at, &mut stale).is_break() {
+                        run = at;
                         break;
                     }
+                    run = at;
+                } else {
+                    at = at + GROUP_BYTES;
                 }
-                at = at + PAGE_SIZE as u64;
             }
-            if end != VirtAddr::ZERO {
-                self.gather.changed(first, end - first);
+            stale.add(run, at - run);
+            if !self.gather.is_full() {
+                let _: ControlFlow<()> = self.take_some(rest, &mut at, &mut stale);
             }
+            stale.tell(self.gather);
             drop(guard);
             if self.gather.is_full() {
                 self.gather.flush();
@@ -203,6 +151,43 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
                 return Ok(Look::Done);
             }
         }
+    }
+}
+
+impl<Z: Zap> Zapper<'_, '_, Z> {
+    /// Takes out the entries of `group` if all are in use and none is to be kept. The gather has room for them.
+    #[inline(always)]
+    fn take_group(&mut self, group: &[Slot<Pte>; GROUP], at: VirtAddr) -> bool {
+        let page = |index: usize| at + (index * PAGE_SIZE) as u64;
+        let Some(entries) = in_use(group) else { return false };
+        if entries.iter().enumerate().any(|(index, &entry)| self.zap.keeps(page(index), entry)) {
+            return false;
+        }
+        group.iter().for_each(|slot| slot.set(Entry::NONE));
+        for (index, entry) in entries.into_iter().enumerate() {
+            self.zap.taken(page(index), entry, self.gather);
+        }
+        true
+    }
+
+    /// Takes entries out one by one, and moves `at` on, until the gather is full.
+    #[inline(always)]
+    fn take_some(&mut self, slots: &[Slot<Pte>], at: &mut VirtAddr, stale: &mut Stale) -> ControlFlow<()> {
+        for slot in slots {
+            let (addr, entry) = (*at, slot.get());
+            *at = addr + PAGE_SIZE as u64;
+            if !entry.is_none() && !self.zap.keeps(addr, entry) {
+                let entry = slot.take();
+                if entry.is_present() {
+                    stale.add(addr, PAGE_SIZE as u64);
+                }
+                self.zap.taken(addr, entry, self.gather);
+                if self.gather.is_full() {
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -225,13 +210,8 @@ fn change<L: Level, P: Protect>(
         if new == old {
             return None;
         }
-        // While all that the hardware could set is set already, or it does not look, a plain store loses nothing. First,
-        // at once, what a page in use is like.
-        if old.has(Bits::V.union(Bits::A).union(Bits::D)) {
-            slot.set(new);
-            return Some(old);
-        }
-        if !old.is_valid() || old.is_young() && !old.is_writable() {
+        // While all that the hardware could set is set already, or it does not look, a plain store loses nothing.
+        if !old.is_valid() || old.is_young() && (old.is_dirty() || !old.is_writable()) {
             slot.set(new);
             return Some(old);
         }
@@ -273,8 +253,52 @@ impl<P: Protect> Walker for Protector<'_, '_, P> {
         let Some((slots, _guard)) = lock_part(table, parent, part) else {
             return Ok(Look::Again);
         };
-        let (mut first, mut end) = (VirtAddr::ZERO, VirtAddr::ZERO);
+        let mut stale = Stale::NONE;
         let mut at = part.start;
+        let (groups, rest) = slots.as_chunks::<GROUP>();
+        // Where the groups begin that changed whole, one after the other, and are not in `stale` yet.
+        let mut run = at;
+        for group in groups {
+            if !self.change_group(group, at) {
+                self.changed(run, at, &mut stale);
+                self.change_some(group, at, &mut stale);
+                run = at + GROUP_BYTES;
+            }
+            at = at + GROUP_BYTES;
+        }
+        self.changed(run, at, &mut stale);
+        self.change_some(rest, at, &mut stale);
+        stale.tell(self.gather);
+        Ok(Look::Done)
+    }
+}
+
+impl<P: Protect> Protector<'_, '_, P> {
+    /// All from `start` to `end` was valid, and changed.
+    #[inline(always)]
+    fn changed(&mut self, start: VirtAddr, end: VirtAddr, stale: &mut Stale) {
+        stale.add(start, end - start);
+        self.pages += (end - start) / PAGE_SIZE as u64;
+    }
+
+    /// Changes the entries of `group` if all are in use and all are to change.
+    #[inline(always)]
+    fn change_group(&mut self, group: &[Slot<Pte>; GROUP], at: VirtAddr) -> bool {
+        let Some(old) = in_use(group) else { return false };
+        let mut new = old;
+        for (index, new) in new.iter_mut().enumerate() {
+            *new = self.protect.change(at + (index * PAGE_SIZE) as u64, old[index]);
+            if *new == old[index] {
+                return false;
+            }
+        }
+        group.iter().zip(new).for_each(|(slot, new)| slot.set(new));
+        true
+    }
+
+    /// Changes entries one by one, from that of `at` on.
+    #[inline(always)]
+    fn change_some(&mut self, slots: &[Slot<Pte>], mut at: VirtAddr, stale: &mut Stale) {
         for slot in slots {
             let entry = slot.get();
             if !entry.is_none()
@@ -282,18 +306,11 @@ impl<P: Protect> Walker for Protector<'_, '_, P> {
             {
                 self.pages += 1;
                 if old.is_valid() {
-                    if end == VirtAddr::ZERO {
-                        first = at;
-                    }
-                    end = at + PAGE_SIZE as u64;
+                    stale.add(at, PAGE_SIZE as u64);
                 }
             }
             at = at + PAGE_SIZE as u64;
         }
-        if end != VirtAddr::ZERO {
-            self.gather.changed(first, end - first);
-        }
-        Ok(Look::Done)
     }
 }
 

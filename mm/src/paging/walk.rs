@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::level::{Level, Mode, P4d, Pgd, Pte, Pud, Upper};
 use super::table::{Slot, Table};
 use crate::addr::{Pfn, VirtAddr, VirtRange};
+use crate::sync::RawSpinGuard;
 
 /// What came of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,4 +118,55 @@ pub(super) fn upper<L: Upper, W: Walker>(
         at = next;
     }
     Ok(())
+}
+
+/// Locks a last-level table for a walk over `part`, unless `parent` leads elsewhere by now.
+#[inline(always)]
+pub(super) fn lock_part<'a>(
+    table: Table<Pte>,
+    parent: Parent<'_>,
+    part: VirtRange,
+) -> Option<(&'a [Slot<Pte>], RawSpinGuard<'a>)> {
+    // SAFETY: an entry led here, and the walk's caller keeps tables from being freed.
+    let (slots, guard) = unsafe { (table.slots(), table.lock()) };
+    parent.holds().then(|| (&slots[Pte::index(part.start)..][..part.pages() as usize], guard))
+}
+
+/// Where an upper entry is to be dealt with, once its table is locked.
+pub(super) enum Found<'a, L: Upper> {
+    /// It became a table meanwhile.
+    Table(Table<L::Below>),
+    /// It is empty.
+    Nothing,
+    /// It is something else: its address and what it is now.
+    Entry(VirtAddr, Entry<L>, RawSpinGuard<'a>),
+}
+
+/// Locks `table` for an entry that is neither empty nor a table, and looks again.
+#[inline]
+pub(super) fn lock_upper<'a, L: Upper>(
+    table: Table<L>,
+    slot: &Slot<L>,
+    entry: Entry<L>,
+    part: VirtRange,
+) -> Found<'a, L> {
+    if entry.is_none() {
+        return Found::Nothing;
+    }
+    lock_upper_slow(table, slot, part)
+}
+
+#[cold]
+fn lock_upper_slow<'a, L: Upper>(table: Table<L>, slot: &Slot<L>, part: VirtRange) -> Found<'a, L> {
+    // SAFETY: the walk is in this table, and its caller keeps tables from being freed.
+    let guard = unsafe { table.lock() };
+    let entry = slot.get();
+    if entry.is_none() {
+        Found::Nothing
+    } else if entry.is_table() {
+        Found::Table(Table::at(entry.pfn()))
+    } else {
+        debug_assert_eq!(part.len(), L::BYTES, "{part:?} ends inside {entry:?}");
+        Found::Entry(part.start.align_down(L::BYTES), entry, guard)
+    }
 }

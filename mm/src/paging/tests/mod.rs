@@ -1,5 +1,6 @@
 //! Page tables against a model that is nothing but an array of pages; several walkers at once.
 
+mod groups;
 mod model;
 mod threads;
 
