@@ -112,6 +112,9 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
                 }
             }
         }
+        if self.gather.is_full() {
+            self.gather.flush();
+        }
         Ok(None)
     }
 
@@ -127,16 +130,17 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
             // Where the groups begin that were taken out whole, one after the other, and are not in `stale` yet.
             let mut run = at;
             for group in groups {
-                if self.gather.room() < GROUP || !self.take_group(group, at) {
-                    stale.add(run, at - run);
-                    if self.take_some(group, &mut at, &mut stale).is_break() {
-                        run = at;
-                        break;
-                    }
-                    run = at;
-                } else {
+                if self.gather.room() >= GROUP && self.take_group(group, at) {
                     at = at + GROUP_BYTES;
+                    continue;
                 }
+                // A full one would flush at the next page: with the table locked, and not told of `stale` yet.
+                if self.gather.is_full() {
+                    break;
+                }
+                stale.add(run, at - run);
+                let _: ControlFlow<()> = self.take_some(group, &mut at, &mut stale);
+                run = at;
             }
             stale.add(run, at - run);
             if !self.gather.is_full() {

@@ -1,6 +1,8 @@
 //! Entries in use, which go by groups, between others, which do not: each is seen once, in order, and as it is.
 
 use super::*;
+use crate::addr::Order;
+use crate::page_alloc::{FolioRef, alloc_folio};
 
 /// 11 pages that begin within a group, and go over the end of a table.
 const FIRST: u64 = 505;
@@ -90,4 +92,44 @@ fn groups_and_single_entries_come_to_the_same() {
         }
     }
     zap_all(&tables);
+}
+
+/// Takes pages out as an unmapping does: their references wait for the fence.
+struct Release {
+    pages: u64,
+}
+
+impl Zap for Release {
+    fn taken<L: Level>(&mut self, addr: VirtAddr, entry: Entry<L>, gather: &mut Gather<'_>) {
+        // A full one would flush: with the table locked, and before it knows what to fence.
+        assert!(!gather.is_full(), "{addr:?} goes to a full gather");
+        self.pages += 1;
+        // SAFETY: the reference that the test gave the entry.
+        gather.page(unsafe { FolioRef::from_raw(entry.pfn()) });
+    }
+}
+
+#[test]
+fn a_full_gather_takes_nothing_out_before_it_has_fenced() {
+    let _machine = machine(Mode::Sv48, 1);
+    let tables = PageTables::new(Gfp::KERNEL).unwrap();
+    let free = crate::page_alloc::free_pages_count();
+    // From within a group and from its start; what the gather holds by itself ends with a group then.
+    for first in [0, 2, 500] {
+        let count = 100;
+        for index in 0..count {
+            let pfn = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap().into_raw();
+            let leaf = Entry::leaf(pfn, Prot::USER_RW).dirty();
+            tables.lock_pte(page(first + index), Gfp::KERNEL).unwrap().set(leaf);
+        }
+        let injection = crate::inject::fail_after(0, crate::inject::Then::Fail);
+        let mut release = Release { pages: 0 };
+        let mut gather = Gather::new(&tables);
+        tables.zap_range(pages(first, first + count), &mut gather, &mut release);
+        assert!(injection.failed() > 0);
+        drop((gather, injection));
+        assert_eq!(release.pages, count);
+        zap_all(&tables);
+        assert_eq!(crate::page_alloc::free_pages_count(), free);
+    }
 }
