@@ -199,8 +199,8 @@ fn open_interpreter(caller: Caller<'_>, path: &[u8]) -> Result<Image> {
     })
 }
 
-/// For whom the program will act: set-id bits count, unless the mount says otherwise (Linux: `bprm_creds_from_file`). Also whether it must be careful,
-/// since it may do more than its caller.
+/// For whom the program will act: set-id bits count, unless the mount says otherwise (Linux:
+/// `bprm_creds_from_file`). Also whether it must be careful, since it may do more than its caller.
 fn new_cred(request: &Request<'_>, file: &File) -> Result<(Cred, bool)> {
     let old = request.cred;
     let mut cred = Cred::clone(old);
