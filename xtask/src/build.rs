@@ -58,27 +58,45 @@ pub(crate) fn programs(quiet: bool) -> Result<PathBuf> {
     Ok(paths::user().join(USER_TARGET).join("release"))
 }
 
-/// Compiles each `user/c/*.c` that has changed to a static program; returns their paths.
+/// Compiles what has changed of `user/c`: each `NAME.c`, and all of `NAME/*.c` together, are a static program. Returns
+/// their paths.
 pub(crate) fn c_programs() -> Result<Vec<PathBuf>> {
     let sources = paths::root().join("user/c");
     let folder = paths::user().join("c");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let header = modified(&sources.join("check.h"));
     let mut programs = Vec::new();
-    for entry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
-        let source = entry?.path();
-        if source.extension().is_none_or(|extension| extension != "c") {
+    for path in files(&sources)? {
+        let parts = if path.is_dir() { files(&path)? } else { vec![path.clone()] };
+        let parts: Vec<PathBuf> = parts.into_iter().filter(|part| has_extension(part, "c")).collect();
+        if parts.is_empty() {
             continue;
         }
-        let program = folder.join(source.file_stem().unwrap_or_default());
-        let newest_source = modified(&source).max(header);
-        if modified(&program) < newest_source {
-            in_one_go(&program, |unfinished| compile_c(&source, unfinished))?;
+        let headers = if path.is_dir() { files(&path)? } else { Vec::new() };
+        let headers = headers.into_iter().chain(files(&sources)?).filter(|file| has_extension(file, "h"));
+        let newest = parts.iter().cloned().chain(headers).map(|file| modified(&file)).max().flatten();
+        let program = folder.join(path.file_stem().unwrap_or_default());
+        if modified(&program) < newest {
+            // A trace of a folder's program is read by its functions' names.
+            let strip = !path.is_dir();
+            in_one_go(&program, |unfinished| compile_c(&parts, strip, unfinished))?;
         }
         programs.push(program);
     }
-    programs.sort();
     Ok(programs)
+}
+
+/// What is in a folder, sorted.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let cannot = || format!("cannot read {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(cannot)?;
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>().with_context(cannot)?;
+    files.sort();
+    Ok(files)
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == wanted)
 }
 
 /// Lets `make` write a file and gives it its name when it is finished: another run may be reading the one before, or
@@ -95,14 +113,19 @@ fn in_one_go(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
     made
 }
 
-fn compile_c(source: &Path, program: &Path) -> Result<()> {
+fn compile_c(sources: &[PathBuf], strip: bool, program: &Path) -> Result<()> {
     let mut command = Command::new(CROSS_GCC);
-    command.args(["-std=gnu11", "-O2", "-static", "-s", "-pthread", "-Wall", "-Wextra", "-Werror"]);
+    command.args(["-std=gnu11", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror"]);
     // Bad arguments are what many of them are for.
-    command.args(["-Wno-stringop-overflow", "-Wno-array-bounds", "-Wno-nonnull", "-o"]);
-    command.arg(program).arg(source.file_name().unwrap_or_default());
+    command.args(["-Wno-stringop-overflow", "-Wno-array-bounds", "-Wno-nonnull"]);
+    if strip {
+        command.arg("-s");
+    }
+    command.arg("-o").arg(program).args(sources.iter().filter_map(|source| source.file_name()));
     // The names in the messages of checks are then short.
-    command.current_dir(source.parent().unwrap_or(source));
+    if let Some(folder) = sources.first().and_then(|source| source.parent()) {
+        command.current_dir(folder);
+    }
     shell::run(&mut command)
 }
 

@@ -1,0 +1,175 @@
+/* Instructions an operation, by `rdtime`: a tick is 100 instructions under QEMU's `-icount shift=0,sleep=off`.
+
+       bench [--settle SECONDS] [ROW]...    all rows unless some are named, each in a new process
+       bench --list                         names, units and shapes
+
+   A line is: name, instructions an operation, operations a pass, local fences, remote fences and interrupts of other
+   harts an operation (`-` where /proc/vmstat does not count them), separated by tabs; or name, `not built`, the errno's
+   name. On a clock that does not count instructions the figure is in hundredths of a tick. */
+#include "bench.h"
+
+enum { MOST_PASSES = 32, COUNTERS = 3 };
+static const double TICK = 100;
+
+static const struct row *const subjects[] = {call_rows, fault_rows, process_rows};
+
+static uint64_t begun, ended;
+
+static inline uint64_t ticks(void) {
+    uint64_t now;
+    __asm__ volatile("rdtime %0" : "=r"(now)::"memory");
+    return now;
+}
+
+__attribute__((noinline)) void bench_begin(void) {
+    begun = ticks();
+}
+
+__attribute__((noinline)) void bench_end(void) {
+    ended = ticks();
+}
+
+/* Local fences, remote fences, interrupts for other harts; Linux's names. */
+struct counters {
+    long count[COUNTERS];
+};
+
+static const char *const counter_names[COUNTERS][3] = {
+    {"nr_tlb_local_flush_all ", "nr_tlb_local_flush_one ", 0},
+    {"nr_tlb_remote_flush ", 0},
+    {"nr_tlb_remote_flush_received ", 0},
+};
+
+static int vmstat = -1;
+
+/* A count is -1 where the kernel does not keep it. */
+static struct counters counters(void) {
+    static char text[16384];
+    struct counters now;
+    long length = vmstat < 0 ? 0 : pread(vmstat, text, sizeof text - 1, 0);
+    text[length < 0 ? 0 : length] = 0;
+    for (int i = 0; i < COUNTERS; i++) {
+        now.count[i] = -1;
+        for (int j = 0; counter_names[i][j]; j++) {
+            const char *at = strstr(text, counter_names[i][j]);
+            if (at)
+                now.count[i] = (now.count[i] < 0 ? 0 : now.count[i]) + atol(at + strlen(counter_names[i][j]));
+        }
+    }
+    return now;
+}
+
+/* The passes of the row that runs. */
+static struct {
+    double instructions[MOST_PASSES];
+    long passes, operations, all_operations;
+    struct counters before, sum;
+} pass;
+
+void begin(void) {
+    pass.before = counters();
+    bench_begin();
+}
+
+void end(long operations) {
+    bench_end();
+    struct counters after = counters();
+    CHECK(pass.passes < MOST_PASSES);
+    for (int i = 0; i < COUNTERS; i++)
+        pass.sum.count[i] += after.count[i] < 0 ? 0 : after.count[i] - pass.before.count[i];
+    pass.instructions[pass.passes++] = (ended - begun) * TICK / operations;
+    pass.operations = operations;
+    pass.all_operations += operations;
+    pass.before = after;
+}
+
+static int by_size(const void *a, const void *b) {
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static void report(const struct row *row) {
+    CHECK(pass.passes > 0);
+    qsort(pass.instructions, pass.passes, sizeof *pass.instructions, by_size);
+    double median = pass.instructions[pass.passes / 2];
+    printf("%s\t%.*f\t%ld", row->name, median < 10000 ? 1 : 0, median, pass.operations);
+    for (int i = 0; i < COUNTERS; i++)
+        if (pass.before.count[i] < 0)
+            printf("\t-");
+        else
+            printf("\t%.3f", (double)pass.sum.count[i] / pass.all_operations);
+    printf("\n");
+}
+
+static const char *running;
+
+void not_built(int error) {
+    printf("%s\tnot built\t%s\n", running, strerrorname_np(error));
+    exit(0);
+}
+
+char *anonymous(size_t bytes) {
+    char *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    /* EINVAL: a kernel without huge pages. */
+    CHECK(madvise(at, bytes, MADV_NOHUGEPAGE) == 0 || errno == EINVAL);
+    return at;
+}
+
+static const struct row *find(const char *name) {
+    for (size_t subject = 0; subject < sizeof subjects / sizeof *subjects; subject++)
+        for (const struct row *row = subjects[subject]; row->name; row++)
+            if (!strcmp(row->name, name))
+                return row;
+    dprintf(2, "bench: there is no row %s\n", name);
+    exit(2);
+}
+
+static void list(void) {
+    for (size_t subject = 0; subject < sizeof subjects / sizeof *subjects; subject++)
+        for (const struct row *row = subjects[subject]; row->name; row++)
+            printf("%s\t%s\t%s\n", row->name, row->unit, row->shape);
+}
+
+static void run(const struct row *row) {
+    running = row->name;
+    vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+    row->run();
+    report(row);
+}
+
+/* A row in a process of its own, which is a new program: nothing that an earlier row did is in it. */
+static int run_alone(char *program, const struct row *row) {
+    char *arguments[] = {program, "--here", (char *)row->name, 0};
+    fflush(stdout);
+    pid_t pid = vfork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        execv(program, arguments);
+        _exit(127);
+    }
+    return status_of(pid);
+}
+
+int main(int count, char **arguments) {
+    int status = 0, next = 1;
+    if (count == 2 && !strcmp(arguments[1], "--list")) {
+        list();
+        return 0;
+    }
+    if (count == 3 && !strcmp(arguments[1], "--here")) {
+        run(find(arguments[2]));
+        return 0;
+    }
+    if (count > 2 && !strcmp(arguments[1], "--settle")) {
+        sleep_ms(1000 * atol(arguments[2]));
+        next = 3;
+    }
+    for (int i = next; i < count; i++)
+        status |= run_alone(arguments[0], find(arguments[i]));
+    if (next == count)
+        for (size_t subject = 0; subject < sizeof subjects / sizeof *subjects; subject++)
+            for (const struct row *row = subjects[subject]; row->name; row++)
+                status |= run_alone(arguments[0], row);
+    return status ? 1 : 0;
+}
