@@ -24,6 +24,9 @@ cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cp
     --copy HOST[:GUEST] puts a file or folder into the guest, at /root/NAME unless GUEST is given
     --quiet             the program's output alone on stdout; the kernel's log stays in dmesg and target/run/1/rux.log
     --timeout SECONDS   ends the machine after that time
+cargo xtask linux [the options of run] [--linux IMAGE] [-- PROGRAM ARGS...]
+    The same on Linux, whose image is IMAGE, or what RUX_LINUX_IMAGE names, or Debian's, which is fetched through apt's
+    mirror. Needs QEMU 10.0 or newer.
 cargo xtask test [FILTER] [--long]
     Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
 cargo xtask bench [components]
@@ -42,6 +45,8 @@ pub(crate) enum Command {
     Build(Profile),
     Bench(Benchmark),
     Run(RunOptions),
+    /// The same on Linux; the image, if one is named.
+    Linux(Option<PathBuf>, RunOptions),
     Test(TestOptions),
 }
 
@@ -113,7 +118,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next()? {
         Some(Value(name)) => match name.to_str() {
-            Some("run") => parse_run(parser),
+            Some("run") => parse_run(parser, false),
+            Some("linux") => parse_run(parser, true),
             Some("test") => parse_test(parser),
             Some("build") => parse_build(parser),
             Some("bench") => parse_bench(parser),
@@ -130,7 +136,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
     }
 }
 
-fn parse_run(mut parser: lexopt::Parser) -> Result<Command> {
+fn parse_run(mut parser: lexopt::Parser, on_linux: bool) -> Result<Command> {
+    let mut image = None;
     let mut options = RunOptions::default();
     loop {
         // Everything after `--` is the program's, options included.
@@ -144,7 +151,8 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command> {
         let Some(arg) = parser.next()? else { break };
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("debug") => options.profile = Profile::Debug,
+            Long("linux") if on_linux => image = Some(parser.value()?.into()),
+            Long("debug") if !on_linux => options.profile = Profile::Debug,
             Long("smp") => options.smp = parser.value()?.parse_with(harts)?,
             Long("mem") => options.mem = parser.value()?.parse_with(memory)?,
             Long("paging") => options.paging = Some(parser.value()?.parse_with(paging)?),
@@ -164,7 +172,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command> {
     if options.icount && options.smp != 1 {
         bail!("--icount counts one hart's instructions; leave --smp {} out", options.smp);
     }
-    Ok(Command::Run(options))
+    Ok(if on_linux { Command::Linux(image, options) } else { Command::Run(options) })
 }
 
 fn parse_test(mut parser: lexopt::Parser) -> Result<Command> {
@@ -274,12 +282,24 @@ mod tests {
             &["test", "-h"],
             &["build", "--help"],
             &["bench", "--help"],
+            &["linux", "--help"],
             &["setup", "-h"],
         ] {
             let args = words.iter().map(OsString::from);
             assert!(matches!(parse(args), Ok(Command::Help)), "{words:?}");
         }
         assert_eq!(run(&["--", "/bin/ls", "--help"]).unwrap().program, ["/bin/ls", "--help"]);
+    }
+
+    #[test]
+    fn linux_takes_the_options_of_run_and_an_image() {
+        let words = ["linux", "--linux", "Image", "--smp", "2", "--", "prog", "--linux"];
+        let Ok(Command::Linux(image, options)) = parse(words.map(OsString::from)) else {
+            panic!("{words:?}")
+        };
+        assert_eq!((image, options.smp, options.program.len()), (Some("Image".into()), 2, 2));
+        assert!(parse(["linux", "--debug"].map(OsString::from)).is_err(), "Linux is not ours to build");
+        assert!(parse(["run", "--linux", "Image"].map(OsString::from)).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod filter;
 mod icount;
 mod initramfs;
 mod input;
+mod kernel;
 mod paths;
 mod qemu;
 mod run;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Ok(Command::Build(profile)) => run::build_only(profile),
         Ok(Command::Bench(benchmark)) => bench::run(benchmark),
         Ok(Command::Run(options)) => run::run(&options),
+        Ok(Command::Linux(image, options)) => run::linux(image.as_deref(), &options),
         Ok(Command::Test(options)) => test::test(&options),
         Err(error) => {
             say!("{error:#}");

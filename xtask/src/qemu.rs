@@ -73,11 +73,17 @@ impl Machine {
         let mut command = self.command(input);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if input == Input::Terminal { Stdio::inherit() } else { Stdio::piped() });
-        // SAFETY: prctl is async-signal-safe, and nothing else happens between fork and exec.
+        let parent = rustix::process::getpid();
+        // SAFETY: prctl and getppid are async-signal-safe, and nothing else happens between fork and exec.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 // QEMU serves SIGTERM at once and puts the terminal in order first.
-                rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into)
+                rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+                // A parent that ended before that sends nothing.
+                match rustix::process::getppid() {
+                    Some(now) if now == parent => Ok(()),
+                    _ => Err(std::io::ErrorKind::BrokenPipe.into()),
+                }
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;

@@ -1,23 +1,21 @@
-//! `cargo xtask run`: kernel, initramfs and machine from the command line's options, and the terminal between them.
-//!
-//! With `RUX_LINUX_IMAGE=FILE` in the environment that Linux boots in Rux's place, with the same init and userland: how
-//! a program behaves there is how it has to behave on Rux.
+//! `cargo xtask run` and `cargo xtask linux`: kernel, initramfs and machine from the command line's options, and the
+//! terminal between them. Both kernels get the same init and userland: how a program behaves on Linux is how it has to
+//! behave on Rux.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::boot::{self, Ended, Source};
 use crate::cli::{Profile, RunOptions};
 use crate::filter::Piece;
 use crate::initramfs::{Job, PROGRAMS, Tree};
+use crate::kernel::Kernel;
 use crate::qemu::Machine;
 use crate::slot::Slot;
 use crate::{build, console, icount, paths, say, setup};
-
-const LINUX: &str = "RUX_LINUX_IMAGE";
 
 /// Builds the kernel and init.
 pub(crate) fn build_only(profile: Profile) -> Result<u8> {
@@ -30,12 +28,21 @@ pub(crate) fn build_only(profile: Profile) -> Result<u8> {
 
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     setup::for_run()?;
-    let kernel = kernel(options.profile, options.quiet)?;
+    boot_to_program(options, &Kernel::rux(options.profile, options.quiet)?)
+}
+
+/// As [`run`], on Linux: `image`, or the one that there is.
+pub(crate) fn linux(image: Option<&Path>, options: &RunOptions) -> Result<u8> {
+    setup::for_run()?;
+    boot_to_program(options, &Kernel::linux(image)?)
+}
+
+fn boot_to_program(options: &RunOptions, kernel: &Kernel) -> Result<u8> {
     let ours = options.program.first().is_some_and(|program| program.to_string_lossy().starts_with(PROGRAMS));
     let tree = userland(options, ours)?;
     let job = Job { settings: terminal(), program: options.program.clone() };
     let slot = Slot::take(&paths::run())?;
-    let machine = machine(options, &kernel, &tree, &job, &slot.folder().join("rux"))?;
+    let machine = machine(options, kernel, &tree, &job, &slot.folder().join("rux"))?;
     if slot.number() > 1 {
         say!("another run goes on; this one's kernel log is {}", machine.log.display());
     }
@@ -57,7 +64,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         // Whoever types the command that `explain` shows needs it; after any other end only the log is of use.
         let _ = fs::remove_file(&machine.initrd);
     }
-    if options.icount {
+    if options.icount && kernel.is_rux() {
         let mut log = String::from_utf8_lossy(&withheld).into_owned();
         log.push_str(&read_log(&machine.log));
         icount::report(&log);
@@ -77,19 +84,6 @@ fn explain(machine: &Machine, options: &RunOptions, ended: &Ended, withheld: &[u
     } else if !ended.qemu.is_empty() {
         say!("{}", ended.qemu.trim_end());
     }
-}
-
-/// The kernel to boot: Rux, or the Linux that the environment names.
-pub(crate) fn kernel(profile: Profile, quiet: bool) -> Result<PathBuf> {
-    match linux() {
-        Some(image) if image.is_file() => Ok(image),
-        Some(image) => bail!("{LINUX}: there is no file {}", image.display()),
-        None => build::kernel(profile, quiet),
-    }
-}
-
-pub(crate) fn linux() -> Option<PathBuf> {
-    std::env::var_os(LINUX).map(PathBuf::from)
 }
 
 /// Everything in the guest but the job; our own programs if `ours` or when there is nothing else to run.
@@ -139,7 +133,7 @@ fn add_programs(tree: &mut Tree, rust: &Path) -> Result<()> {
 /// extension `log`.
 pub(crate) fn machine(
     options: &RunOptions,
-    kernel: &Path,
+    kernel: &Kernel,
     tree: &Tree,
     job: &Job,
     files: &Path,
@@ -149,14 +143,14 @@ pub(crate) fn machine(
     // A log of an earlier run is not this one's.
     let _ = fs::remove_file(&log);
     Ok(Machine {
-        kernel: kernel.into(),
+        kernel: kernel.image().into(),
         initrd,
         log,
         smp: options.smp,
         mem: options.mem.clone(),
         cpu: options.cpu.clone(),
         icount: options.icount,
-        cmdline: cmdline(options),
+        cmdline: kernel.cmdline(options),
         tree: None,
     })
 }
@@ -181,29 +175,4 @@ fn terminal() -> Vec<(&'static str, String)> {
         settings.push(("term", term));
     }
     settings
-}
-
-/// The kernel's command line. Linux's names for the same things where Linux boots.
-fn cmdline(options: &RunOptions) -> String {
-    let linux = linux().is_some();
-    let mut words: Vec<String> = Vec::new();
-    if linux {
-        words.push("console=ttyS0 rdinit=/sbin/init panic=-1".into());
-    }
-    match options.paging.as_deref() {
-        Some("sv39") if linux => words.push("no4lvl".into()),
-        Some("sv48") if linux => words.push("no5lvl".into()),
-        Some(mode) if !linux => words.push(format!("rux.paging={mode}")),
-        _ => {}
-    }
-    if options.quiet {
-        words.push("quiet".into());
-    }
-    if options.icount && !linux {
-        words.push(icount::KERNEL.into());
-    }
-    if !options.append.trim().is_empty() {
-        words.push(options.append.trim().into());
-    }
-    words.join(" ")
 }

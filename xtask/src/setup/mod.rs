@@ -5,10 +5,13 @@
 
 mod apt;
 mod busybox;
+mod foreign;
 mod host;
+mod linux;
 mod rustup;
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -30,6 +33,12 @@ pub(crate) fn for_run() -> Result<()> {
     rustup::targets()?;
     host::tools(&[Tool::Qemu, Tool::CrossCompiler])?;
     busybox::get()
+}
+
+/// Debian's Linux, to compare with.
+pub(crate) fn linux_image() -> Result<PathBuf> {
+    let _alone = lock()?;
+    linux::get()
 }
 
 /// What counting instructions on the host needs.

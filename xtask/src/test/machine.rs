@@ -13,6 +13,7 @@ use crate::cli::{Profile, RunOptions, TestOptions};
 use crate::filter::Piece;
 use crate::icount::BootStat;
 use crate::initramfs::{Job, Tree};
+use crate::kernel::Kernel;
 use crate::slot::Slot;
 use crate::{console, paths, qemu, run};
 
@@ -119,7 +120,7 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
         program: guest.command.iter().map(Into::into).collect(),
         ..RunOptions::default()
     };
-    let kernel = run::kernel(options.profile, true)?;
+    let kernel = Kernel::rux(options.profile, true)?;
     let on_terminal = !guest.dialog.is_empty();
     let settings =
         if on_terminal { vec![] } else { vec![("stdin", "pipe".into()), ("stdout", "pipe".into())] };
