@@ -31,9 +31,9 @@ bitflags! {
         const OWNER = 1 << 0;
         /// Free pages hold [`POISON`], and are looked at before they are handed out.
         const POISON = 1 << 1;
-        /// Pages are zeroed before they are handed out.
+        /// Pages, and the slab's objects, are zeroed before they are handed out.
         const INIT_ON_ALLOC = 1 << 2;
-        /// Pages are zeroed when they are freed.
+        /// Pages, and the slab's objects, are zeroed when they are freed.
         const INIT_ON_FREE = 1 << 3;
     }
 }
@@ -72,7 +72,8 @@ impl State {
         Self { checks: AtomicU32::new(0), sections: AtomicPtr::new(core::ptr::null_mut()) }
     }
 
-    fn checks(&self) -> Checks {
+    /// What is on.
+    pub(crate) fn checks(&self) -> Checks {
         Checks::from_bits_retain(self.checks.load(Relaxed))
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Geometry {
     pub(super) start: usize,
     /// From an object to where it names the next free one.
     pub(super) link: usize,
-    /// From an object to what is remembered of it; meaningful with debugging only.
+    /// From an object to what is remembered of it, if [`DebugFlags::looks`].
     pub(super) record: usize,
     /// log2 of the pages of a slab, when memory is plenty.
     pub(super) order: Order,
@@ -32,7 +32,7 @@ pub(super) struct Geometry {
     pub(super) min_order: Order,
     /// Objects of a sheaf.
     pub(super) capacity: usize,
-    /// What is watched. Anything at all, and every operation goes by way of `debug`.
+    /// What is watched and wiped. Anything at all, and every operation goes by way of `debug`.
     pub(super) debug: DebugFlags,
 }
 
@@ -41,7 +41,7 @@ impl Geometry {
     pub(super) const fn new(size: usize, align: usize, debug: DebugFlags) -> Self {
         let align = if align > UNIT { align } else { UNIT };
         let size = if size > UNIT { size } else { UNIT };
-        let (start, link, record, end) = if debug.is_empty() {
+        let (start, link, record, end) = if !debug.looks() {
             (0, 0, 0, size)
         } else {
             let zone = debug.contains(DebugFlags::RED_ZONE);
@@ -126,7 +126,7 @@ mod tests {
                     );
                     assert!(it.objects_in(it.min_order) >= 1 && it.order >= it.min_order, "{it:?}");
                     assert!(it.order.bytes() / UNIT <= 0xffff || it.start < 0xffff * UNIT);
-                    if debug.is_empty() {
+                    if !debug.looks() {
                         assert_eq!(it.stride, it.size.next_multiple_of(align.max(UNIT)));
                     } else {
                         assert!(it.link >= it.size && it.start + it.record + record_size(debug) <= it.stride);

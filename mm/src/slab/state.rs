@@ -153,7 +153,8 @@ impl SlabState {
 }
 
 impl Memory {
-    /// Gives harts 0 to `harts - 1` their sheaves, and watches what `slab_debug` says. Called once, when
+    /// Gives harts 0 to `harts - 1` their sheaves, and watches and wipes what `slab_debug` and the checks
+    /// of pages say. Called once, when
     /// pages can be allocated.
     ///
     /// # Errors
@@ -165,10 +166,11 @@ impl Memory {
     ) -> Result<(), AllocError> {
         if let Some(text) = slab_debug {
             self.slab.options.set(text);
-            for cache in &self.slab.kmalloc {
-                // SAFETY: nobody can allocate before the harts have sheaves.
-                unsafe { cache.watch(self.slab.options.flags_for(&cache.shape)) };
-            }
+        }
+        self.slab.options.set_wiping(self.debug.checks());
+        for cache in &self.slab.kmalloc {
+            // SAFETY: nobody can allocate before the harts have sheaves.
+            unsafe { cache.watch(self.slab.options.flags_for(&cache.shape)) };
         }
         let order = Order::of_bytes(CACHES * SHEAF_SIZE).ok_or(AllocError)?;
         for hart in 0..harts {

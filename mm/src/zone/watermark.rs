@@ -143,8 +143,8 @@ impl Zone {
     fn set_watermarks(&self, min_pages: u64, lowmem: u64, scale: u64) {
         let managed = self.managed_pages();
         let share = (min_pages as u128 * managed as u128 / lowmem.max(1) as u128) as u64;
-        let min =
-            if self.id <= ZoneId::Normal { share } else { (managed / 1024).clamp(32, 128).min(managed) };
+        // Nobody urgent can have what is movable alone: a little is enough.
+        let min = if self.id == ZoneId::Movable { (managed / 1024).clamp(32, 128) } else { share };
         let step = (share / 4).max((managed as u128 * scale as u128 / 10_000) as u64);
         for (mark, distance) in self.marks.iter().zip(0..) {
             mark.store(min + distance * step, Relaxed);

@@ -17,6 +17,10 @@ bitflags! {
         const STORE_USER = 1 << 3;
         /// `T`: each allocation and each free is told in the log.
         const TRACE = 1 << 4;
+        /// No letter: `init_on_alloc=1`. Objects are zeroed before they are handed out.
+        const INIT_ON_ALLOC = 1 << 5;
+        /// No letter: `init_on_free=1`. Objects are zeroed when they are freed, and are so when they are handed out.
+        const INIT_ON_FREE = 1 << 6;
     }
 }
 
@@ -25,6 +29,14 @@ impl DebugFlags {
     pub const DEFAULT: Self =
         Self::CONSISTENCY.union(Self::RED_ZONE).union(Self::POISON).union(Self::STORE_USER);
 
+    /// What wipes objects and looks at nothing.
+    const WIPING: Self = Self::INIT_ON_ALLOC.union(Self::INIT_ON_FREE);
+
     /// What takes room beside an object.
     pub(super) const WITH_ROOM: Self = Self::RED_ZONE.union(Self::POISON).union(Self::STORE_USER);
+
+    /// Whether anything is looked at, so that something is remembered of each object.
+    pub(in crate::slab) const fn looks(self) -> bool {
+        !self.difference(Self::WIPING).is_empty()
+    }
 }

@@ -3,11 +3,13 @@
 //!
 //! Blocks stand between semicolons. A block is letters, and perhaps a comma and the names of caches that
 //! it is for, between commas, each of which may end in `*`. The block without names is for all caches that
-//! no block names; without letters it is the default, `FZPU`; `-` is nothing.
+//! no block names; without letters it is the default, `FZPU`; `-` is nothing. `init_on_alloc=` and `init_on_free=`
+//! are for all caches; poison is stronger (`slab_want_init_on_alloc`).
 
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 use super::DebugFlags;
+use crate::page_alloc::debug::Checks;
 use crate::slab::geometry::Geometry;
 use crate::slab::kmem::Shape;
 
@@ -17,6 +19,8 @@ pub(in crate::slab) struct Options {
     text: AtomicPtr<u8>,
     /// Bytes, plus 1; 0 when the option was not given.
     len: AtomicUsize,
+    /// What is wiped of every cache.
+    wiping: AtomicU8,
 }
 
 /// One block.
@@ -30,7 +34,11 @@ struct Block<'a> {
 
 impl Options {
     pub(in crate::slab) const fn new() -> Self {
-        Self { text: AtomicPtr::new(core::ptr::null_mut()), len: AtomicUsize::new(0) }
+        Self {
+            text: AtomicPtr::new(core::ptr::null_mut()),
+            len: AtomicUsize::new(0),
+            wiping: AtomicU8::new(0),
+        }
     }
 
     /// Sets the option's value: what is behind `slab_debug=`, or nothing for a bare `slab_debug`. Called
@@ -45,6 +53,14 @@ impl Options {
         }
     }
 
+    /// Sets what is wiped of every cache, as [`Options::set`].
+    pub(in crate::slab) fn set_wiping(&self, checks: Checks) {
+        let mut wiping = DebugFlags::empty();
+        wiping.set(DebugFlags::INIT_ON_ALLOC, checks.contains(Checks::INIT_ON_ALLOC));
+        wiping.set(DebugFlags::INIT_ON_FREE, checks.contains(Checks::INIT_ON_FREE));
+        self.wiping.store(wiping.bits(), Relaxed);
+    }
+
     fn text(&self) -> Option<&'static str> {
         let len = self.len.load(Relaxed).checked_sub(1)?;
         // SAFETY: a string's bytes and its length, set together before anybody asks.
@@ -54,6 +70,14 @@ impl Options {
 
     /// What is to be watched of a cache of that shape.
     pub(in crate::slab) fn flags_for(&self, shape: &Shape) -> DebugFlags {
+        let watched = self.watched_of(shape);
+        if watched.contains(DebugFlags::POISON) {
+            return watched;
+        }
+        watched | DebugFlags::from_bits_retain(self.wiping.load(Relaxed))
+    }
+
+    fn watched_of(&self, shape: &Shape) -> DebugFlags {
         let Some(text) = self.text() else { return DebugFlags::empty() };
         let Some(block) = block_for(text, shape.name) else { return DebugFlags::empty() };
         let order = |flags| Geometry::new(shape.size, shape.align, flags).min_order;

@@ -7,7 +7,7 @@ use super::track::Track;
 use super::{DebugFlags, KmemCache};
 use crate::page::PagePtr;
 use crate::slab::freelist::Object;
-use crate::slab::geometry::Geometry;
+use crate::slab::geometry::{Geometry, UNIT};
 use crate::slab::kmem::Objects;
 
 // The bytes are Linux's (`include/linux/poison.h`), as people know them by sight.
@@ -106,8 +106,10 @@ impl Slot {
     }
 
     pub(super) fn clear_record(self) {
-        // SAFETY: the room is there; zeroes are a valid record.
-        unsafe { self.record().cast::<u8>().write_bytes(0, record_size(self.geometry.debug)) };
+        if self.geometry.debug.looks() {
+            // SAFETY: the room is there; zeroes are a valid record.
+            unsafe { self.record().cast::<u8>().write_bytes(0, record_size(self.geometry.debug)) };
+        }
     }
 
     /// Who has it, or had it last.
@@ -136,11 +138,20 @@ impl Slot {
         }
     }
 
-    /// Marks it as in use, for a request of that many bytes.
+    /// Marks it as in use, for a request of that many bytes, and zeroes it if it has to be.
     pub(super) fn make_used(self, requested: usize) {
-        // SAFETY: the room is there.
-        unsafe { (&raw mut (*self.record()).requested).write(requested) };
-        if self.geometry.debug.contains(DebugFlags::RED_ZONE) {
+        let Geometry { debug, link, .. } = *self.geometry;
+        if debug.looks() {
+            // SAFETY: the room is there.
+            unsafe { (&raw mut (*self.record()).requested).write(requested) };
+        }
+        if debug.contains(DebugFlags::INIT_ON_ALLOC) {
+            self.fill(self.body(), 0);
+        } else if debug.contains(DebugFlags::INIT_ON_FREE) {
+            // All else is zero since it was freed.
+            self.fill(link as isize..(link + UNIT) as isize, 0);
+        }
+        if debug.contains(DebugFlags::RED_ZONE) {
             self.fill(self.left_zone(), ZONE_USED);
             self.fill(self.right_zone(true), ZONE_USED);
         }
@@ -148,6 +159,9 @@ impl Slot {
 
     /// Marks it as free.
     pub(super) fn make_free(self) {
+        if self.geometry.debug.contains(DebugFlags::INIT_ON_FREE) {
+            self.fill(self.body(), 0);
+        }
         if self.geometry.debug.contains(DebugFlags::RED_ZONE) {
             self.fill(self.left_zone(), ZONE_FREE);
             self.fill(self.right_zone(false), ZONE_FREE);

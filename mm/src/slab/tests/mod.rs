@@ -3,6 +3,7 @@
 mod model;
 mod short;
 mod shrink;
+mod wiping;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
