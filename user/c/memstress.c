@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/utsname.h>
 
-enum { ZONES = 4, ORDERS = 11, WORKERS_PER_HART = 2, TRIES = 200 };
+enum { ZONES = 4, ORDERS = 11, WORKERS_PER_HART = 2, TRIES = 50 };
 
 /* Bits of /proc/kpageflags. */
 enum { KPF_SLAB = 7, KPF_BUDDY = 10, KPF_ANON = 12, KPF_NOPAGE = 20, KPF_PGTABLE = 26 };
@@ -294,7 +294,7 @@ static int differs(bool loud, const char *what, long left, long right) {
     if (left == right)
         return 0;
     if (loud)
-        printf("%s: %ld is not %ld\n", what, left, right);
+        fprintf(stderr, "%s: %ld is not %ld\n", what, left, right);
     return 1;
 }
 
