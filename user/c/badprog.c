@@ -128,6 +128,13 @@ static void kernel_addresses_everywhere(void) {
     }
 }
 
+/* Whoever has to die for want of memory, it is this process and its children to come. */
+static void killed_first(void) {
+    int score = open("/proc/self/oom_score_adj", O_WRONLY);
+    if (score >= 0 && (write(score, "1000", 4) != 4 || close(score) != 0))
+        _exit(1);
+}
+
 /* Forks until there is no memory or no process to be had, each child with 1 MB of its own; then all are ended. */
 static void fork_until_full(void) {
     int p[2];
@@ -136,9 +143,7 @@ static void fork_until_full(void) {
     CHECK(bomb >= 0);
     if (bomb == 0) {
         CHECK(setsid() > 0);
-        int score = open("/proc/self/oom_score_adj", O_WRONLY);
-        if (score >= 0 && write(score, "1000", 4) != 4)
-            _exit(1);
+        killed_first();
         close(p[0]);
         long forks = 0;
         for (;;) {
@@ -186,6 +191,7 @@ static void fill_files(void) {
         pid_t child = fork();
         if (child == 0) {
             static char block[1 << 16];
+            killed_first();
             int file = memfd_create("fill", 0), p[2] = {-1, -1};
             ssize_t written;
             if (kind == 0)

@@ -308,7 +308,9 @@ static void times(void) {
     CHECK(futimens(fd, set) == 0 && fstat(fd, &st) == 0);
     CHECK(st.st_atim.tv_sec == 100 && st.st_atim.tv_nsec == 5 && st.st_mtim.tv_sec == 200 && st.st_mtim.tv_nsec == 6);
     set[0].tv_nsec = UTIME_OMIT, set[1].tv_nsec = UTIME_NOW;
-    CHECK(futimens(fd, set) == 0 && fstat(fd, &st) == 0 && st.st_atim.tv_sec == 100 && st.st_mtim.tv_sec > 1000000);
+    CHECK(futimens(fd, set) == 0 && fstat(fd, &st) == 0 && st.st_atim.tv_sec == 100);
+    /* A machine without a clock of its own starts in 1970. */
+    CHECK(labs(st.st_mtim.tv_sec - time(NULL)) < 10);
     set[0].tv_nsec = 1000000000;
     CHECK_ERRNO(futimens(fd, set), EINVAL);
     CHECK(write(fd, "x", 1) == 1 && chmod("t", 04755) == 0 && fstat(fd, &st) == 0 && (st.st_mode & 04000));
@@ -521,9 +523,12 @@ static void nests(void) {
     CHECK_ERRNO(epoll_ctl(sets[LEVELS - 1][0], EPOLL_CTL_ADD, sets[0][0], &ask), ELOOP);
     int event = eventfd(0, 0);
     CHECK(epoll_wait(sets[0][0], &got, 1, 10) == 0);
-    CHECK(epoll_ctl(sets[LEVELS - 1][WIDTH - 1], EPOLL_CTL_ADD, event, &ask) == 0);
-    CHECK(epoll_wait(sets[0][0], &got, 1, 10) == 0);
-    CHECK(eventfd_write(event, 1) == 0 && epoll_wait(sets[0][0], &got, 1, -1) == 1);
+    /* Linux takes no file that as many ways lead up from. Rux, which looks at each set once, does. */
+    if (epoll_ctl(sets[LEVELS - 1][WIDTH - 1], EPOLL_CTL_ADD, event, &ask) == 0) {
+        CHECK(epoll_wait(sets[0][0], &got, 1, 10) == 0);
+        CHECK(eventfd_write(event, 1) == 0 && epoll_wait(sets[0][0], &got, 1, -1) == 1);
+    } else
+        CHECK(errno == EINVAL);
     CHECK(now_ms() - start < 10000);
     CHECK(syscall(SYS_close_range, sets[0][0], ~0u, 0) == 0);
 }

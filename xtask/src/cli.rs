@@ -27,8 +27,9 @@ cargo xtask run [--debug] [--smp N] [--mem SIZE] [--paging sv39|sv48|sv57] [--cp
 cargo xtask linux [the options of run] [--linux IMAGE] [-- PROGRAM ARGS...]
     The same on Linux, whose image is IMAGE, or what RUX_LINUX_IMAGE names, or Debian's, which is fetched through apt's
     mirror. Needs QEMU 10.0 or newer.
-cargo xtask test [FILTER] [--long]
-    Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them.
+cargo xtask test [FILTER] [--long] [--on-linux [--linux IMAGE]]
+    Formatting, lints, host tests, tests inside QEMU. FILTER picks by name; --long runs all of them. --on-linux runs
+    the tests inside QEMU on Linux, where they must end as they do on Rux.
 cargo xtask bench [components]
     Measures the memory manager's parts beside others of their kind, in instructions, under valgrind.
 cargo xtask build [--debug]
@@ -112,6 +113,10 @@ impl Default for RunOptions {
 pub(crate) struct TestOptions {
     pub filter: Option<String>,
     pub long: bool,
+    /// The tests inside the machine alone, on Linux.
+    pub on_linux: bool,
+    /// The Linux, if one is named.
+    pub image: Option<PathBuf>,
 }
 
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command> {
@@ -181,9 +186,14 @@ fn parse_test(mut parser: lexopt::Parser) -> Result<Command> {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("long") => options.long = true,
+            Long("on-linux") => options.on_linux = true,
+            Long("linux") => options.image = Some(parser.value()?.into()),
             Value(filter) if options.filter.is_none() => options.filter = Some(filter.string()?),
             other => return Err(other.unexpected().into()),
         }
+    }
+    if options.image.is_some() && !options.on_linux {
+        bail!("--linux names the Linux of --on-linux");
     }
     Ok(Command::Test(options))
 }
@@ -300,6 +310,7 @@ mod tests {
         assert_eq!((image, options.smp, options.program.len()), (Some("Image".into()), 2, 2));
         assert!(parse(["linux", "--debug"].map(OsString::from)).is_err(), "Linux is not ours to build");
         assert!(parse(["run", "--linux", "Image"].map(OsString::from)).is_err());
+        assert!(parse(["test", "--linux", "Image"].map(OsString::from)).is_err());
     }
 
     #[test]

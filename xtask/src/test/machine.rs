@@ -67,22 +67,43 @@ pub(super) struct Guest {
     pub most_instructions: Option<u64>,
     pub seconds: u64,
     pub length: Length,
+    /// Why it cannot be run on Linux: it looks at something that is Rux's alone.
+    pub not_on_linux: Option<&'static str>,
+    /// More arguments on Linux, where what a kernel may do is otherwise.
+    pub more_on_linux: &'static [&'static str],
 }
 
-pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
+/// What the tests run on.
+enum System {
+    /// Built as each test asks.
+    Rux,
+    Linux(Kernel),
+}
+
+pub(super) fn steps(options: &TestOptions) -> Result<Vec<Step<'static>>> {
     let userland: Rc<OnceCell<Tree>> = Rc::new(OnceCell::new());
     let slot: Rc<OnceCell<Slot>> = Rc::new(OnceCell::new());
+    let system = Rc::new(match options.on_linux {
+        true => System::Linux(Kernel::linux(options.image.as_deref())?),
+        false => System::Rux,
+    });
     let long = options.long;
     let svade = qemu::knows_cpu(SVADE);
     let mut steps = Vec::new();
     for guest in guest::GUESTS {
-        let cpus: &[Option<&str>] = if guest.cpus { &[None, Some(SVADE)] } else { &[None] };
+        // How a kernel drives which CPU is not what the two are compared by.
+        let both = guest.cpus && !options.on_linux;
+        let cpus: &[Option<&str>] = if both { &[None, Some(SVADE)] } else { &[None] };
         for &cpu in cpus {
-            let name = format!("guest {}{}", guest.name, if cpu.is_some() { " svade" } else { "" });
-            let (userland, slot) = (userland.clone(), slot.clone());
+            let kind = if options.on_linux { "linux guest" } else { "guest" };
+            let name = format!("{kind} {}{}", guest.name, if cpu.is_some() { " svade" } else { "" });
+            let (userland, slot, system) = (userland.clone(), slot.clone(), system.clone());
             steps.push(Step::new(name.clone(), move || {
                 if guest.length == Length::Long && !long {
                     return Ok(Outcome::Skipped("only under --long".into()));
+                }
+                if let (System::Linux(_), Some(reason)) = (&*system, guest.not_on_linux) {
+                    return Ok(Outcome::Skipped(reason.into()));
                 }
                 if cpu.is_some() && !svade {
                     return Ok(Outcome::Skipped("this QEMU does not know svade (10.0 does)".into()));
@@ -100,14 +121,15 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
                 {
                     return Ok(Outcome::Skipped("no busybox for the guest".into()));
                 }
-                boot_one(guest, cpu, tree, &slot.folder().join(name.replace(' ', "-")))
+                boot_one(guest, &system, cpu, tree, &slot.folder().join(name.replace(' ', "-")))
             }));
         }
     }
-    steps
+    Ok(steps)
 }
 
-fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Result<Outcome> {
+fn boot_one(guest: &Guest, system: &System, cpu: Option<&str>, tree: &Tree, files: &Path) -> Result<Outcome> {
+    let more = if matches!(system, System::Linux(_)) { guest.more_on_linux } else { &[] };
     let options = RunOptions {
         profile: if guest.release { Profile::Release } else { Profile::Debug },
         smp: guest.smp,
@@ -117,10 +139,13 @@ fn boot_one(guest: &Guest, cpu: Option<&str>, tree: &Tree, files: &Path) -> Resu
         cpu: cpu.unwrap_or("rv64").into(),
         icount: guest.most_instructions.is_some(),
         quiet: true,
-        program: guest.command.iter().map(Into::into).collect(),
+        program: guest.command.iter().chain(more).map(Into::into).collect(),
         ..RunOptions::default()
     };
-    let kernel = Kernel::rux(options.profile, true)?;
+    let kernel = match system {
+        System::Rux => Kernel::rux(options.profile, true)?,
+        System::Linux(kernel) => kernel.clone(),
+    };
     let on_terminal = !guest.dialog.is_empty();
     let settings =
         if on_terminal { vec![] } else { vec![("stdin", "pipe".into()), ("stdout", "pipe".into())] };
