@@ -31,7 +31,7 @@ use rux_mm::addr::VirtAddr;
 
 use crate::errno::{Errno, Result};
 use crate::task;
-use crate::trap::TrapFrame;
+use crate::trap::{Registers, TrapFrame};
 
 /// The argument registers `a0` to `a5`, where the trap entry stored them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +42,14 @@ pub struct Args {
 }
 
 impl Args {
+    /// The arguments in `frame`.
+    #[inline(always)]
+    fn of(frame: &TrapFrame) -> &Self {
+        let registers: &[usize; 6] = frame.arguments();
+        // SAFETY: the same layout, as the type is transparent.
+        unsafe { &*core::ptr::from_ref(registers).cast() }
+    }
+
     /// Argument `n`, 0 to 5, as the C type `int`: the upper half of the register is ignored.
     #[inline(always)]
     pub const fn int(&self, n: usize) -> i32 {
@@ -85,19 +93,12 @@ pub type Handler = fn(&Args) -> Result<usize>;
 /// What serves a system call that reads or changes the program's registers: the arguments, and all of them.
 type FrameHandler = fn(&Args, &mut TrapFrame) -> Result<usize>;
 
-#[derive(Clone, Copy)]
-enum Call {
-    Missing,
-    Plain(Handler),
-    WithFrame(FrameHandler),
-}
-
 /// One past the largest number.
 const NUMBERS: usize = 512;
 
-static TABLE: [Call; NUMBERS] = table();
+static TABLE: [Option<Handler>; NUMBERS] = table();
 
-const fn table() -> [Call; NUMBERS] {
+const fn table() -> [Option<Handler>; NUMBERS] {
     let groups: &[&[(u32, Handler)]] = &[
         cred::HANDLERS,
         file::HANDLERS,
@@ -118,46 +119,52 @@ const fn table() -> [Call; NUMBERS] {
         uts::HANDLERS,
         xattr::HANDLERS,
     ];
-    let mut table = [Call::Missing; NUMBERS];
+    let mut table = [None; NUMBERS];
     let mut group = 0;
     while group < groups.len() {
         let mut i = 0;
         while i < groups[group].len() {
             let (number, handler) = groups[group][i];
-            assert!(matches!(table[number as usize], Call::Missing), "two handlers for one number");
-            table[number as usize] = Call::Plain(handler);
+            assert!(table[number as usize].is_none(), "two handlers for one number");
+            table[number as usize] = Some(handler);
             i += 1;
         }
         group += 1;
     }
-    let mut i = 0;
-    while i < process::FRAME_HANDLERS.len() {
-        let (number, handler) = process::FRAME_HANDLERS[i];
-        table[number as usize] = Call::WithFrame(handler);
-        i += 1;
-    }
     table
 }
 
-/// Serves the system call in `frame`: number in `a7`, arguments in `a0`..`a5`, result to `a0`.
-/// `pc` is already past the `ecall`, and `orig_a0` holds the first argument. Interrupts are on.
-#[inline]
-pub fn dispatch(frame: &mut TrapFrame) {
-    let args = Args { a: [frame.a(0), frame.a(1), frame.a(2), frame.a(3), frame.a(4), frame.a(5)] };
-    let number = frame.a(7);
-    let result = match TABLE.get(number) {
-        Some(Call::Plain(handler)) => handler(&args),
-        Some(Call::WithFrame(handler)) => handler(&args, frame),
-        _ => missing(number),
+/// Serves system call `number`, which is in `frame`: arguments in `a0`..`a5`, result to `a0`. `pc` is already past
+/// the `ecall`, and `orig_a0` holds the first argument. Interrupts are on.
+#[inline(always)]
+pub fn dispatch(frame: &mut TrapFrame, number: usize) -> Registers {
+    let (result, registers) = match TABLE.get(number) {
+        Some(Some(handler)) => (handler(Args::of(frame)), Registers::Kept),
+        _ => (unusual(frame, number), Registers::Changed),
     };
     let value = match result {
         Ok(value) => value,
         Err(errno) => failed(errno),
     };
     frame.set_a(0, value);
+    registers
 }
 
-/// The register value of an error. One that asks for a restart is looked at on the way to user mode.
+/// A call that reads or changes all registers, or one that is not there.
+#[inline(never)]
+fn unusual(frame: &mut TrapFrame, number: usize) -> Result<usize> {
+    match process::FRAME_HANDLERS.iter().find(|handler| handler.0 as usize == number) {
+        Some((_, handler)) => {
+            let args = *Args::of(frame);
+            handler(&args, frame)
+        }
+        None => missing(number),
+    }
+}
+
+/// The register value of an error. One that asks for a restart is looked at on the way to user mode. Out of line, so that a
+/// call that succeeds saves no registers for it.
+#[inline(never)]
 fn failed(errno: Errno) -> usize {
     if errno.asks_for_restart() {
         task::current().notify_signal(false);

@@ -59,6 +59,14 @@ impl TrapFrame {
         self.x[9 + (n & 7)]
     }
 
+    /// `a0` to `a5`, the arguments of a system call.
+    #[inline(always)]
+    pub fn arguments(&self) -> &[usize; 6] {
+        let [_, _, _, _, _, _, _, _, _, arguments @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            &self.x;
+        arguments
+    }
+
     /// Sets argument register `n`, 0 to 7.
     #[inline]
     pub const fn set_a(&mut self, n: usize, value: usize) {

@@ -50,6 +50,7 @@ mod cause {
     pub(super) const LOAD_ACCESS: usize = 5;
     pub(super) const STORE_MISALIGNED: usize = 6;
     pub(super) const STORE_ACCESS: usize = 7;
+    pub(super) const USER_CALL: usize = 8;
     pub(super) const INSN_PAGE: usize = 12;
     pub(super) const LOAD_PAGE: usize = 13;
     pub(super) const STORE_PAGE: usize = 15;
@@ -74,19 +75,26 @@ pub(crate) fn init_hart() {
     }
 }
 
-/// A system call. Interrupts are off, on return too.
-extern "C" fn user_call(frame: &mut TrapFrame) {
+/// What a handler of traps from user mode tells the entry code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Registers {
+    /// Those that functions keep are as the program left them.
+    Kept = 0,
+    /// All are to be loaded from the frame.
+    Changed = 1,
+}
+
+/// System call `number`, which the frame has, too. Interrupts are off, on return too.
+extern "C" fn user_call(frame: &mut TrapFrame, number: usize) -> Registers {
     Hw::irq_enable();
-    frame.pc += 4;
-    frame.orig_a0 = frame.a(0);
-    frame.syscall = frame.a(7) as isize;
-    syscall::dispatch(frame);
+    let registers = syscall::dispatch(frame, number);
     Hw::irq_disable();
-    leave(frame);
+    leave(frame, registers)
 }
 
 /// Any other trap from user mode. Interrupts are off, on return too.
-extern "C" fn user_trap(frame: &mut TrapFrame) {
+extern "C" fn user_trap(frame: &mut TrapFrame) -> Registers {
     let cause = frame.cause;
     frame.syscall = TrapFrame::NO_SYSCALL;
     if cause & INTERRUPT != 0 {
@@ -96,18 +104,20 @@ extern "C" fn user_trap(frame: &mut TrapFrame) {
         user_exception(frame, cause);
         Hw::irq_disable();
     }
-    leave(frame);
+    leave(frame, Registers::Kept)
 }
 
-/// The last things before user mode. Interrupts are off, on return too.
+/// The last things before user mode; passes on what is known of the registers. Interrupts are off, on return too.
 #[inline(always)]
-fn leave(frame: &mut TrapFrame) {
+fn leave(frame: &mut TrapFrame, mut registers: Registers) -> Registers {
     let task = current();
     if sched::need_resched() || task.signal_pending() {
         work(frame);
+        registers = Registers::Changed;
     }
     debug_assert_eq!(task.info().preempt.load(Relaxed), 0, "pre-emption is off on the way to user mode");
     debug_assert_eq!(task.info().held_count.load(Relaxed), 0, "a lock is held on the way to user mode");
+    registers
 }
 
 /// Reschedules and delivers signals until nothing of either is left. Interrupts are off, on return too.
@@ -128,7 +138,7 @@ fn work(frame: &mut TrapFrame) {
 
 /// A new thread's way to user mode. Interrupts are off, on return too.
 pub(crate) extern "C" fn first_return(frame: &mut TrapFrame) {
-    leave(frame);
+    leave(frame, Registers::Changed);
 }
 
 fn user_exception(frame: &mut TrapFrame, cause: usize) {

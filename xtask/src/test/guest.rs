@@ -182,6 +182,7 @@ pub(super) const GUESTS: &[Guest] = &[
     Guest { smp: 2, ..ours("processes", &[ours!("processes")]) },
     ours("vmsplit", &[ours!("vmsplit")]),
     Guest { smp: 2, mem: "256M", seconds: 120, ..ours("badprog", &[ours!("badprog")]) },
+    Guest { smp: 2, expect: Expect::Contains("registers: ok"), ..ours("registers", &[ours!("registers")]) },
     Guest { smp: 2, seconds: 120, ..ours("sysfuzz", &[ours!("sysfuzz"), "20000"]) },
     Guest {
         smp: 2,
