@@ -1,6 +1,7 @@
 /* Instructions an operation, by `rdtime`: a tick is 100 instructions under QEMU's `-icount shift=0,sleep=off`.
 
        bench [--settle SECONDS] [ROW]...    all rows unless some are named, each in a new process
+       bench --here ROW                     in this process
        bench --list                         names, units and shapes
 
    A line is: name, instructions an operation, operations a pass, local fences, remote fences and interrupts of other
@@ -11,7 +12,8 @@
 enum { MOST_PASSES = 32, COUNTERS = 3 };
 static const double TICK = 100;
 
-static const struct row *const subjects[] = {call_rows, fault_rows, process_rows};
+static const struct row *const subjects[] = {call_rows,  fault_rows, mapping_rows, advice_rows, huge_rows,
+                                              file_rows, many_rows,  process_rows, exec_rows};
 
 static uint64_t begun, ended;
 
@@ -59,28 +61,28 @@ static struct counters counters(void) {
     return now;
 }
 
-/* The passes of the row that runs. */
+/* The passes of the row that runs. Children share them. */
 static struct {
     double instructions[MOST_PASSES];
     long passes, operations, all_operations;
     struct counters before, sum;
-} pass;
+} *pass;
 
 void begin(void) {
-    pass.before = counters();
+    pass->before = counters();
     bench_begin();
 }
 
 void end(long operations) {
     bench_end();
     struct counters after = counters();
-    CHECK(pass.passes < MOST_PASSES);
+    CHECK(pass->passes < MOST_PASSES);
     for (int i = 0; i < COUNTERS; i++)
-        pass.sum.count[i] += after.count[i] < 0 ? 0 : after.count[i] - pass.before.count[i];
-    pass.instructions[pass.passes++] = (ended - begun) * TICK / operations;
-    pass.operations = operations;
-    pass.all_operations += operations;
-    pass.before = after;
+        pass->sum.count[i] += after.count[i] < 0 ? 0 : after.count[i] - pass->before.count[i];
+    pass->instructions[pass->passes++] = (ended - begun) * TICK / operations;
+    pass->operations = operations;
+    pass->all_operations += operations;
+    pass->before = after;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -89,15 +91,15 @@ static int by_size(const void *a, const void *b) {
 }
 
 static void report(const struct row *row) {
-    CHECK(pass.passes > 0);
-    qsort(pass.instructions, pass.passes, sizeof *pass.instructions, by_size);
-    double median = pass.instructions[pass.passes / 2];
-    printf("%s\t%.*f\t%ld", row->name, median < 10000 ? 1 : 0, median, pass.operations);
+    CHECK(pass->passes > 0);
+    qsort(pass->instructions, pass->passes, sizeof *pass->instructions, by_size);
+    double median = pass->instructions[pass->passes / 2];
+    printf("%s\t%.*f\t%ld", row->name, median < 10000 ? 1 : 0, median, pass->operations);
     for (int i = 0; i < COUNTERS; i++)
-        if (pass.before.count[i] < 0)
+        if (pass->before.count[i] < 0)
             printf("\t-");
         else
-            printf("\t%.3f", (double)pass.sum.count[i] / pass.all_operations);
+            printf("\t%.3f", (double)pass->sum.count[i] / pass->all_operations);
     printf("\n");
 }
 
@@ -133,6 +135,8 @@ static void list(void) {
 
 static void run(const struct row *row) {
     running = row->name;
+    pass = mmap(0, sizeof *pass, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(pass != MAP_FAILED);
     vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
     row->run();
     report(row);
@@ -148,11 +152,16 @@ static int run_alone(char *program, const struct row *row) {
         execv(program, arguments);
         _exit(127);
     }
-    return status_of(pid);
+    int status = status_of(pid);
+    if (status)
+        printf("%s\tfailed\t%d\n", row->name, status);
+    return status;
 }
 
 int main(int count, char **arguments) {
     int status = 0, next = 1;
+    if (count == 2 && !strcmp(arguments[1], "--exit"))
+        _exit(0);
     if (count == 2 && !strcmp(arguments[1], "--list")) {
         list();
         return 0;

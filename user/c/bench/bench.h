@@ -14,24 +14,38 @@ struct row {
 };
 
 /* By subject, each ended by a row without a name. */
-extern const struct row call_rows[], fault_rows[], process_rows[];
+extern const struct row call_rows[], fault_rows[], mapping_rows[], advice_rows[], huge_rows[], file_rows[], many_rows[],
+    process_rows[], exec_rows[];
 
 /* Called just before and just after what is measured; a trace can be cut at their names. */
 void bench_begin(void);
 void bench_end(void);
 
-/* Around one pass, of so many operations. */
+/* Around one pass, of so many operations; in a child too. */
 void begin(void);
 void end(long operations);
 
 /* Does not return: the system does not have what the row measures, and said `error`. */
 void not_built(int error) __attribute__((noreturn));
 
+/* The row is not built where this call fails. */
+#define NEEDS(call)           \
+    do {                      \
+        if ((long)(call) == -1) \
+            not_built(errno); \
+    } while (0)
+
 /* A new private anonymous mapping that no huge page will be in. */
 char *anonymous(size_t bytes);
 
-/* Writes one byte in each page. */
+/* Writes a byte every `step` bytes. */
 static inline void touch(char *at, size_t bytes, size_t step) {
     for (volatile char *page = at; page < at + bytes; page += step)
         *page = 1;
+}
+
+/* Reads a byte every `step` bytes. */
+static inline void look(const char *at, size_t bytes, size_t step) {
+    for (const volatile char *page = at; page < at + bytes; page += step)
+        (void)*page;
 }
