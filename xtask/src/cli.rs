@@ -32,6 +32,10 @@ cargo xtask test [FILTER] [--long] [--on-linux [--linux IMAGE]]
     the tests inside QEMU on Linux, where they must end as they do on Rux.
 cargo xtask bench [components]
     Measures the memory manager's parts beside others of their kind, in instructions, under valgrind.
+cargo xtask profile ROW [--linux IMAGE] [--inlined]
+    Where the instructions of one row of our benchmark go, by function, on Rux or on that Linux. Linux's names are those
+    of a System.map beside IMAGE or of its /proc/kallsyms.
+    --inlined           tells apart what the compiler put into Rux's functions from others
 cargo xtask build [--debug]
     Builds the kernel and our programs alone.
 cargo xtask setup
@@ -45,6 +49,7 @@ pub(crate) enum Command {
     Setup,
     Build(Profile),
     Bench(Benchmark),
+    Profile(ProfileOptions),
     Run(RunOptions),
     /// The same on Linux; the image, if one is named.
     Linux(Option<PathBuf>, RunOptions),
@@ -57,6 +62,16 @@ pub(crate) enum Benchmark {
     /// The parts of `mm`, on the host.
     #[default]
     Components,
+}
+
+/// What `profile` traces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProfileOptions {
+    /// The row's name, as the benchmark has it.
+    pub row: String,
+    /// The Linux to trace it on, instead of Rux.
+    pub linux: Option<PathBuf>,
+    pub inlined: bool,
 }
 
 /// How the kernel is built: `Release` for use and figures, `Debug` with every check on.
@@ -128,6 +143,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command>
             Some("test") => parse_test(parser),
             Some("build") => parse_build(parser),
             Some("bench") => parse_bench(parser),
+            Some("profile") => parse_profile(parser),
             Some("setup") => match parser.next()? {
                 None => Ok(Command::Setup),
                 Some(Short('h') | Long("help")) => Ok(Command::Help),
@@ -225,6 +241,23 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command> {
     Ok(Command::Bench(benchmark.unwrap_or_default()))
 }
 
+fn parse_profile(mut parser: lexopt::Parser) -> Result<Command> {
+    let mut options = ProfileOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("linux") => options.linux = Some(parser.value()?.into()),
+            Long("inlined") => options.inlined = true,
+            Value(row) if options.row.is_empty() => options.row = row.string()?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if options.row.is_empty() {
+        bail!("which row? `cargo xtask run --quiet -- /usr/libexec/rux/bench --list` names them");
+    }
+    Ok(Command::Profile(options))
+}
+
 fn harts(text: &str) -> Result<u32> {
     match text.parse() {
         Ok(n @ 1..=64) => Ok(n),
@@ -292,6 +325,7 @@ mod tests {
             &["test", "-h"],
             &["build", "--help"],
             &["bench", "--help"],
+            &["profile", "--help"],
             &["linux", "--help"],
             &["setup", "-h"],
         ] {

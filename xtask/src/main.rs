@@ -15,6 +15,7 @@ mod initramfs;
 mod input;
 mod kernel;
 mod paths;
+mod profile;
 mod qemu;
 mod run;
 mod setup;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Ok(Command::Setup) => setup::for_run().map(|()| 0),
         Ok(Command::Build(profile)) => run::build_only(profile),
         Ok(Command::Bench(benchmark)) => bench::run(benchmark),
+        Ok(Command::Profile(options)) => profile::profile(&options),
         Ok(Command::Run(options)) => run::run(&options),
         Ok(Command::Linux(image, options)) => run::linux(image.as_deref(), &options),
         Ok(Command::Test(options)) => test::test(&options),

@@ -1,12 +1,15 @@
 //! One QEMU machine: its command line, and its process, which ends when we do.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal};
 
 use crate::{icount, paths, shell};
@@ -27,6 +30,10 @@ pub(crate) struct Machine {
     pub cmdline: String,
     /// Another device tree than QEMU's own.
     pub tree: Option<PathBuf>,
+    /// More arguments.
+    pub more: Vec<OsString>,
+    /// Files that they name by their numbers, which QEMU is to have.
+    pub inherited: Vec<Arc<OwnedFd>>,
 }
 
 /// Where the guest's terminal gets its input.
@@ -65,6 +72,7 @@ impl Machine {
         if let Some(tree) = &self.tree {
             command.arg("-dtb").arg(tree);
         }
+        command.args(&self.more);
         command
     }
 
@@ -74,16 +82,21 @@ impl Machine {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if input == Input::Terminal { Stdio::inherit() } else { Stdio::piped() });
         let parent = rustix::process::getpid();
-        // SAFETY: prctl and getppid are async-signal-safe, and nothing else happens between fork and exec.
+        let inherited = self.inherited.clone();
+        // SAFETY: prctl, getppid and fcntl are async-signal-safe, and nothing else happens between fork and exec.
         unsafe {
             command.pre_exec(move || {
                 // QEMU serves SIGTERM at once and puts the terminal in order first.
                 rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
                 // A parent that ended before that sends nothing.
                 match rustix::process::getppid() {
-                    Some(now) if now == parent => Ok(()),
-                    _ => Err(std::io::ErrorKind::BrokenPipe.into()),
+                    Some(now) if now == parent => {}
+                    _ => return Err(std::io::ErrorKind::BrokenPipe.into()),
                 }
+                for file in &inherited {
+                    rustix::io::fcntl_setfd(file, FdFlags::empty())?;
+                }
+                Ok(())
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;

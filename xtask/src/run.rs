@@ -152,6 +152,8 @@ pub(crate) fn machine(
         icount: options.icount,
         cmdline: kernel.cmdline(options),
         tree: None,
+        more: Vec::new(),
+        inherited: Vec::new(),
     })
 }
 
