@@ -138,7 +138,7 @@ pub(crate) fn remote_fence(harts: HartMask, fence: Fence) {
     if Hw::irqs_on() {
         let serve = |fence: *mut ()| {
             // SAFETY: the asker's, which waits until this has run.
-            local_fence(unsafe { *fence.cast::<Fence>() });
+            rux_mm::paging::serve_fence(unsafe { *fence.cast::<Fence>() });
         };
         return run_on(harts, serve, (&raw const fence).cast_mut().cast());
     }
@@ -150,20 +150,6 @@ pub(crate) fn remote_fence(harts: HartMask, fence: Fence) {
         Fence::Asid(asid) => sbi::remote_sfence_asid(harts, 0, usize::MAX, asid),
         Fence::All => sbi::remote_sfence(harts, 0, usize::MAX),
         Fence::Instructions => sbi::remote_fence_i(harts),
-    }
-}
-
-/// What another hart asked for.
-fn local_fence(fence: Fence) {
-    match fence {
-        Fence::Pages { asid, start, pages } => {
-            for page in 0..pages {
-                Hw::fence_page(start + (page * rux_machine::PAGE_SIZE) as u64, asid);
-            }
-        }
-        Fence::Asid(asid) => Hw::fence_asid(asid),
-        Fence::All => Hw::fence_all(),
-        Fence::Instructions => Hw::fence_instructions(),
     }
 }
 

@@ -98,6 +98,14 @@ items! {
     PswpOut = "pswpout",
     /// Processes killed for want of memory.
     OomKill = "oom_kill",
+    /// Times that a hart had others fence their TLBs.
+    TlbRemoteFlush = "nr_tlb_remote_flush",
+    /// Harts that were asked to, in all of these.
+    TlbRemoteFlushReceived = "nr_tlb_remote_flush_received",
+    /// Fences of an address space, or of all.
+    TlbLocalFlushAll = "nr_tlb_local_flush_all",
+    /// Fences of a page.
+    TlbLocalFlushOne = "nr_tlb_local_flush_one",
 }
 
 const COUNT: usize = Item::ALL.len();

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rux_machine::{HartMask, Hot, Hw, MAX_HARTS};
 
+use super::flush;
 use super::level::satp;
 use crate::addr::Pfn;
 use crate::sync::{Rank, SpinLock};
@@ -101,7 +102,7 @@ impl Asids {
         }
         if map.flush.contains(hart) {
             map.flush = map.flush.without(hart);
-            Hw::fence_all();
+            flush::all();
         }
         self.active[hart % MAX_HARTS].store(now, Ordering::SeqCst);
         now as u16

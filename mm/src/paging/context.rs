@@ -13,10 +13,11 @@ use rux_machine::cold::{self, Fence};
 use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw, MAX_HARTS, PreemptGuard};
 
 use super::asid;
+use super::flush;
 use super::kernel;
 use super::level::satp;
 use super::tables::PageTables;
-use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::addr::{VirtAddr, VirtRange};
 use crate::memory::memory;
 
 /// Up to so many base pages are fenced by address, more as a whole (Linux: `tlb_flush_all_threshold`).
@@ -66,7 +67,7 @@ impl Context {
         } else {
             self.stale.set(me);
         }
-        cold::remote_fence(running.without(me), remote(asid));
+        flush::remote(running.without(me), remote(asid));
     }
 }
 
@@ -85,7 +86,7 @@ impl PageTables {
         // SAFETY: the root maps the kernel as every root does (`PageTables::new`), and outlives the switch.
         unsafe { Hw::set_satp(satp(self.mode(), self.root(), asid)) };
         if stale {
-            Hw::fence_asid(asid);
+            flush::space(asid);
         }
         if self.context.stale_instructions.take(hart) {
             Hw::fence_instructions();
@@ -109,25 +110,21 @@ impl PageTables {
         }
         let pages = range.pages() as usize;
         self.context.fence(
-            |asid| {
-                for page in 0..pages {
-                    Hw::fence_page(range.start.get() + (page * PAGE_SIZE) as u64, asid);
-                }
-            },
+            |asid| flush::pages(range.start.get(), pages, asid),
             |asid| Fence::Pages { asid, start: range.start.get(), pages },
         );
     }
 
     /// Fences the whole address space on every hart that may hold some of it. As [`PageTables::fence_range`].
     pub fn fence_all(&self) {
-        self.context.fence(Hw::fence_asid, Fence::Asid);
+        self.context.fence(flush::space, Fence::Asid);
     }
 
     /// Fences `addr` on this hart alone: after a fault that found the entry good already, since a hart may
     /// remember that an entry was not valid (Linux: `update_mmu_cache`). The hart runs these tables.
     pub fn fence_spurious(&self, addr: VirtAddr) {
         let asid = self.context.id.load(Ordering::Relaxed) as u16;
-        Hw::fence_page(addr.page_floor().get(), asid);
+        flush::pages(addr.page_floor().get(), 1, asid);
     }
 
     /// Every hart that runs the address space fetches instructions anew before it goes on, the others when they

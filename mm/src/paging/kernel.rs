@@ -6,11 +6,12 @@
 
 use core::sync::atomic::Ordering;
 
+use rux_machine::PreemptGuard;
 use rux_machine::cold::{self, Fence};
-use rux_machine::{Hot, Hw, PreemptGuard};
 
 use super::alloc::alloc_table;
 use super::entry::{Entry, Prot};
+use super::flush;
 use super::level::{Level, Mode, Pgd, Pmd, Pte, Pud, TABLE_ENTRIES, Upper};
 use super::table::{Slot, Table};
 use super::walk::{self, Look, Parent, Walker};
@@ -208,8 +209,8 @@ pub fn ioremap(phys: PhysAddr, bytes: u64) -> Result<VirtAddr, AllocError> {
 /// Fences everything everywhere, since a hart may remember that an entry was not valid.
 fn fence_kernel() {
     let guard = PreemptGuard::new();
-    Hw::fence_all();
-    cold::remote_fence(cold::online().without(guard.hart()), Fence::All);
+    flush::all();
+    flush::remote(cold::online().without(guard.hart()), Fence::All);
 }
 
 /// The mode that the machine walks, since [`KernelTables::publish`].

@@ -285,3 +285,19 @@ fn a_page_that_nobody_may_touch_any_more_is_fenced_before_it_goes() {
     tables.leave();
     zap_all(&tables);
 }
+
+#[test]
+fn fences_are_counted() {
+    let machine = machine(Mode::Sv48, 1);
+    let tables = PageTables::new(Gfp::KERNEL).unwrap();
+    rux_machine::host::enter(rux_machine::host::Place { fences: Some(&COUNTING), ..machine.place() }, 0);
+    tables.switch_to(None);
+    let counts = || [Item::TlbLocalFlushOne, Item::TlbLocalFlushAll, Item::TlbRemoteFlush].map(stat::read);
+    let [one, all, remote] = counts();
+    tables.fence_range(pages(1, 4));
+    assert_eq!(counts(), [one + 3, all, remote], "nobody else runs it");
+    tables.fence_range(pages(0, 1000));
+    tables.fence_all();
+    assert_eq!(counts(), [one + 3, all + 2, remote]);
+    tables.leave();
+}
