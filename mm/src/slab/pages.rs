@@ -48,8 +48,11 @@ impl KmemCache {
             gfp |= Gfp::RECLAIMABLE;
         }
         let block = if order > min_order {
-            // Many objects are worth a larger block, but not reclaim for it.
-            let modest = (gfp | Gfp::NORETRY | Gfp::NOWARN) & !(Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
+            // Many objects are worth a larger block, but not reclaim for it, nor the reserve of who may not reclaim.
+            let mut modest = (gfp | Gfp::NORETRY | Gfp::NOWARN) & !Gfp::NOFAIL;
+            if gfp.may_sleep() {
+                modest = (modest | Gfp::NOMEMALLOC) & !Gfp::RECLAIM;
+            }
             alloc_pages(modest, order).or_else(|_| alloc_pages(gfp, min_order))
         } else {
             alloc_pages(gfp, order)

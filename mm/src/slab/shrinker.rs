@@ -206,6 +206,7 @@ fn ask(shrinker: &dyn Shrinker, old: &AtomicUsize, gfp: Gfp, priority: u32) -> u
     old.fetch_add(rest, Relaxed);
     freed
 }
+
 /// The slab allocator's own cache: empty slabs that it kept.
 struct EmptySlabs;
 
@@ -240,15 +241,16 @@ fn slab_pages() -> u64 {
 /// there were objects freed but no page yet: the next turn may. As `page_alloc::Reclaim`.
 pub fn reclaim(gfp: Gfp, _: Order) -> usize {
     let before = slab_pages();
+    // Of this hart; what the others gave back is seen in the sum.
     let mut pages = drain_all();
     for priority in (0..=PRIORITY_DEFAULT).rev() {
         let objects = shrink_slab(gfp, priority);
         if objects > 0 {
             // Their slabs, by way of the harts' sheaves.
             drain_all();
-            pages = pages.max(before.saturating_sub(slab_pages()) as usize).max(1);
+            pages = pages.max(1);
             break;
         }
     }
-    pages
+    pages.max(before.saturating_sub(slab_pages()) as usize)
 }

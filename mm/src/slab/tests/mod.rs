@@ -1,6 +1,7 @@
 //! Tests of the room as a whole, on machines of their own.
 
 mod model;
+mod scarce;
 mod short;
 mod shrink;
 mod wiping;
