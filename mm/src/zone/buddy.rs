@@ -33,8 +33,9 @@ impl Zone {
         mut each: impl FnMut(PagePtr),
     ) -> usize {
         let mut lists = self.lists.lock();
+        let plain = Request { flags: request.flags - AllocFlags::BELOW_MIN, ..request };
         let wanted = match () {
-            _ if self.watermark_ok(order, wanted, request) => wanted,
+            _ if self.watermark_ok(order, wanted, plain) => wanted,
             _ if self.watermark_ok(order, 1, request) => 1,
             _ => return 0,
         };

@@ -48,8 +48,10 @@ bitflags! {
         /// No block of another mobility is spoiled, but for whole ones.
         const NO_FRAGMENT = 1 << 5;
 
-        /// Any of those that go below the minimum (Linux: `ALLOC_RESERVES`).
+        /// Those that have a part of what is below the minimum (Linux: `ALLOC_RESERVES`).
         const RESERVES = Self::MIN_RESERVE.bits() | Self::NON_BLOCK.bits();
+        /// All that go below the minimum.
+        const BELOW_MIN = Self::RESERVES.bits() | Self::NO_WATERMARKS.bits();
     }
 }
 

@@ -145,3 +145,18 @@ fn what_cannot_move_claims_blocks_that_are_half_free() {
         drop(machine);
     }
 }
+
+/// Of the reserve each takes what it needs: what a hart keeps, anybody may have.
+#[test]
+fn the_reserve_is_not_for_harts_lists() {
+    let (machine, mut held) = short();
+    drain_pcp();
+    for gfp in [Gfp::ATOMIC, Gfp::KERNEL | Gfp::MEMALLOC] {
+        let before = normal().free_pages();
+        assert!(before <= normal().watermark(Watermark::Min));
+        held.push(alloc_pages(gfp, Order::ZERO).unwrap());
+        assert_eq!(normal().free_pages(), before - 1, "{gfp:?}");
+    }
+    drop(held);
+    drop(machine);
+}
