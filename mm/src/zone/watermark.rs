@@ -11,6 +11,7 @@ use bitflags::bitflags;
 use super::{Zone, ZoneId, reserve};
 use crate::addr::Order;
 use crate::memory::Memory;
+use crate::sync::{IrqSpinLock, Rank};
 
 /// Which of the marks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     pub(super) harts: AtomicU32,
     /// Pages that programs cannot have while nothing is wrong.
     pub(super) total_reserve: AtomicU64,
+    /// Held while all is worked out: of two who set something, the later one to work it out knows both settings.
+    updating: IrqSpinLock<()>,
 }
 
 impl Settings {
@@ -93,6 +96,7 @@ impl Settings {
             high_fraction: AtomicU32::new(0),
             harts: AtomicU32::new(1),
             total_reserve: AtomicU64::new(0),
+            updating: IrqSpinLock::new(Rank::Zone, ()),
         }
     }
 
@@ -115,6 +119,7 @@ fn default_min_free_kbytes(lowmem_kbytes: u64) -> u64 {
 /// changed (Linux: `setup_per_zone_wmarks`, `setup_per_zone_lowmem_reserve`, `zone_set_pageset_high_and_batch`).
 pub(crate) fn update(memory: &Memory) {
     let settings = &memory.settings;
+    let _updating = settings.updating.lock();
     // What is for movable memory alone needs no reserve: nobody urgent could have it.
     let low_zones = || memory.zones.iter().filter(|zone| zone.id() <= ZoneId::Normal);
     let lowmem: u64 = low_zones().map(Zone::managed_pages).sum();
