@@ -142,14 +142,17 @@ impl List {
         self.pops.load(Relaxed)
     }
 
+    /// Blocks ever pushed. Exact for its hart, and for others when that is still: else a few less or more.
     pub(super) fn pushes(&self) -> u64 {
-        self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed) as i64 as u64)
+        let pushes = self.granted.load(Relaxed) as i64 - i64::from(self.room.load(Relaxed));
+        pushes.max(0) as u64
     }
 
-    /// Blocks in the list. Exact for its hart, and for others when that is still.
+    /// Blocks in the list. Exact as [`List::pushes`] is.
     pub(super) fn count(&self) -> u32 {
         let (pushes, pops) = (self.pushes() as u32, self.pops() as u32);
-        self.filled.load(Relaxed).wrapping_add(pushes).wrapping_sub(pops)
+        let count = self.filled.load(Relaxed).wrapping_add(pushes).wrapping_sub(pops);
+        (count as i32).max(0) as u32
     }
 
     #[cfg(test)]
@@ -279,5 +282,26 @@ impl List {
             next = link(block).load(Relaxed);
             Some(block)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another hart may look between two stores. What it sees is added up, so that it must not be below nothing.
+    #[test]
+    fn a_look_in_between_is_not_absurd() {
+        let list = List::new();
+        // A grant is half done.
+        list.room.store(60, Relaxed);
+        assert_eq!((list.pushes(), list.count()), (0, 0));
+        list.granted.store(60, Relaxed);
+        assert_eq!((list.pushes(), list.count()), (0, 0));
+        // A page was pushed and popped after the pushes were read.
+        list.pops.store(1, Relaxed);
+        assert_eq!(list.count(), 0);
+        list.room.store(58, Relaxed);
+        assert_eq!((list.pushes(), list.count()), (2, 1));
     }
 }
