@@ -460,3 +460,27 @@ fn objects_are_freed_by_other_harts_under_watch() {
     for_each_cache(|cache| assert_eq!((cache.active_objects, cache.slabs), (0, 0), "{cache}"));
     assert_eq!(faults(), 0);
 }
+
+static MINE: Cache<[u64; 4]> = Cache::new("mine");
+static THEIRS: Cache<[u64; 4]> = Cache::new("theirs");
+
+/// An object given to another cache than it came from is no business of that cache's.
+#[test]
+fn an_object_of_another_cache_is_not_taken() {
+    let _machine = machine("F");
+    let mine = MINE.alloc_raw(Gfp::KERNEL).unwrap();
+    let others = [(); 3].map(|()| THEIRS.alloc_raw(Gfp::KERNEL).unwrap());
+    // SAFETY: none: that is what is tested.
+    unsafe { THEIRS.free_raw(mine) };
+    has(&log(), &["BUG theirs: ", "of no slab of the cache", "not freed"]);
+    assert_eq!(faults(), 1);
+    validate();
+    assert_eq!((info("mine").active_objects, info("theirs").active_objects), (1, 3));
+    // SAFETY: allocated above, and freed where they belong.
+    unsafe {
+        MINE.free_raw(mine);
+        others.into_iter().for_each(|object| THEIRS.free_raw(object));
+    }
+    validate();
+    assert_eq!((faults(), check_objects(), log()), (1, 0, String::new()));
+}

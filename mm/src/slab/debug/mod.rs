@@ -35,7 +35,7 @@ use super::pages::{slab_of, slab_order_of, slab_word};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::memory::memory;
-use crate::page::{PagePtr, PageType, SlabArm};
+use crate::page::{PagePtr, PageType, SlabArm, virt_to_page};
 use report::Fault;
 use slot::Slot;
 use track::Track;
@@ -105,6 +105,9 @@ impl KmemCache {
     /// Takes an object of a cache that is watched back.
     pub(super) fn free_watched(&'static self, pointer: NonNull<u8>) {
         let watch = self.geometry().debug;
+        if watch.contains(DebugFlags::CONSISTENCY) && !is_slab_of(self, virt_to_page(pointer.as_ptr())) {
+            return report::stranger(self, pointer);
+        }
         let track = watch.contains(DebugFlags::STORE_USER).then(Track::new);
         let mut lists = self.lists.lock();
         let slab = slab_of(pointer.as_ptr());

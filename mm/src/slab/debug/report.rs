@@ -132,6 +132,15 @@ pub(super) fn chain(cache: &KmemCache, slab: PagePtr, what: &'static str) {
     log::error!("FIX {}: Marking all objects used", cache.shape.name);
 }
 
+/// Tells that what is freed is in no slab of the cache; neither it nor where it lies is the cache's to touch.
+#[cold]
+pub(super) fn stranger(cache: &KmemCache, object: NonNull<u8>) {
+    memory().slab.faults.fetch_add(1, Relaxed);
+    log::error!("BUG {}: Object {object:p} is of no slab of the cache", cache.shape.name);
+    tell_track("Freed in", Some(Track::new()));
+    not_freed(cache, object);
+}
+
 /// Tells that an object stays in use, since something is wrong with it.
 pub(super) fn not_freed(cache: &KmemCache, object: NonNull<u8>) {
     log::error!("FIX {}: Object at {object:p} not freed", cache.shape.name);
