@@ -71,7 +71,7 @@ bitflags! {
 pub enum PageType {
     /// First page of a free block of the buddy allocator.
     Buddy = 0x8000_0001,
-    /// First page of a slab.
+    /// Part of a slab.
     Slab = 0x8000_0003,
     /// A page table.
     Table = 0x8000_0004,

@@ -43,7 +43,7 @@ impl MappingWord {
         }
     }
 
-    fn from_bits(bits: usize) -> Self {
+    pub(crate) fn from_bits(bits: usize) -> Self {
         let at = bits & !Self::TAGS;
         match bits & Self::TAGS {
             _ if bits == 0 => Self::None,

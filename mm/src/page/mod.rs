@@ -188,6 +188,23 @@ impl Page {
         self.ptr()
     }
 
+    /// As [`Page::head`], for who has no reference: the flag and the word may be of two owners, so what the word says
+    /// counts only if a head can be there. It may be past when it is returned, but it is a descriptor.
+    pub(crate) fn head_at_a_glance(&self) -> PagePtr {
+        let page = self.ptr();
+        if !self.flags().contains(PageFlags::TAIL) {
+            return page;
+        }
+        let head = self.arm_unchecked::<TailArm>().head.load(Relaxed).addr();
+        let behind = page.as_ptr().addr().wrapping_sub(head);
+        let first = page.align_down(Order::MAX).as_ptr().addr();
+        let possible = head >= first && behind.is_multiple_of(size_of::<Self>());
+        if possible && head < page.as_ptr().addr() {
+            return page.nth((behind / size_of::<Self>()).wrapping_neg());
+        }
+        page
+    }
+
     /// The folio that it is part of (Linux: `page_folio`). Steady only while a reference is held.
     #[inline(always)]
     pub fn folio(&self) -> &Folio {

@@ -41,12 +41,12 @@ impl FolioRef {
     pub fn try_get(pfn: Pfn) -> Option<Self> {
         let page = pfn_to_online_page(pfn)?;
         loop {
-            let head = page.head();
+            let head = page.head_at_a_glance();
             if !head.count().try_get() {
                 return None;
             }
             let folio = Self(head);
-            if page.head() == head {
+            if page.head_at_a_glance() == head {
                 return Some(folio);
             }
             mem::drop(folio);

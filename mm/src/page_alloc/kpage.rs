@@ -1,8 +1,10 @@
 //! What a frame is, as `/proc/kpagecount` and `/proc/kpageflags` show it (Linux: `fs/proc/page.c`,
 //! `include/uapi/linux/kernel-page-flags.h`). Looked at from afar: what is seen may be past when it is read.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use crate::addr::{Order, Pfn};
-use crate::page::{Page, PageFlags, PageType, pfn_to_online_page};
+use crate::page::{FolioArm, MappingWord, Page, PageFlags, PageType, pfn_to_online_page};
 
 /// How many entries map the frame; 0 where there is no memory.
 pub fn page_count(pfn: Pfn) -> u64 {
@@ -38,9 +40,8 @@ enum Kpf {
     PgTable = 26,
     Reserved = 32,
     Mlocked = 33,
-    Private = 36,
+    Private = 35,
     OwnerPrivate = 37,
-    AnonExclusive = 47,
 }
 
 /// The page of a frame as a set of the interface's bits.
@@ -74,7 +75,7 @@ fn stable_flags(page: &Page) -> u64 {
     let mut bits = 0;
     let mut set = |bit: Kpf| bits |= 1u64 << bit as u32;
     // Of a tail, the folio's state is its head's.
-    let head = page.head();
+    let head = page.head_at_a_glance();
     let (own, folio) = (page.flags(), head.flags());
     for (flag, bit) in FLAGS {
         let from = if PageFlags::PER_PAGE.contains(flag) { own } else { folio };
@@ -94,14 +95,11 @@ fn stable_flags(page: &Page) -> u64 {
             }
             // What is not on a list and not mapped need not be a folio, and has no mapping to speak of.
             let user = folio.intersects(PageFlags::LRU | PageFlags::SWAPBACKED) || page.mapcount() != 0;
-            if user && page.folio().is_anon() {
+            if user && is_anon(&head) {
                 set(Kpf::Anon);
-                if own.contains(PageFlags::ANON_EXCLUSIVE) {
-                    set(Kpf::AnonExclusive);
-                }
             }
-            let large = folio.contains(PageFlags::HEAD) && head.folio().order() == Order::HUGE;
-            if large && user {
+            // Of any size, as Linux has it.
+            if user && folio.contains(PageFlags::HEAD) {
                 set(Kpf::Thp);
             }
             if super::zero::is_zero_page(page) {
@@ -117,6 +115,12 @@ fn stable_flags(page: &Page) -> u64 {
         set(Kpf::CompoundTail);
     }
     bits
+}
+
+/// Whether a page that was a folio's head a moment ago is of anonymous memory.
+fn is_anon(head: &Page) -> bool {
+    let mapping = head.arm_unchecked::<FolioArm>().mapping.load(Relaxed);
+    matches!(MappingWord::from_bits(mapping), MappingWord::Anon(_))
 }
 
 /// Whether the page is within a free block that another page is the first of (Linux: `is_free_buddy_page`).

@@ -11,6 +11,7 @@ use crate::page::{PageFlags, PageType, pfn_to_online_page};
 use crate::zone::{Watermark, Zone, ZoneId};
 
 mod checks;
+mod kpage;
 // Much memory in each; what they use of the unsafe rooms the others use too.
 #[cfg(not(miri))]
 mod lists;
