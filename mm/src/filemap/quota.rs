@@ -36,15 +36,39 @@ impl PageQuota {
 
     /// One page more, if the limit allows it.
     pub(super) fn take(&self) -> bool {
-        if self.used.fetch_add(1, Relaxed) < self.limit() {
-            return true;
-        }
-        self.give(1);
-        false
+        // Never above the limit, not even for a moment: another who has it then would fail for nothing.
+        self.used.fetch_update(Relaxed, Relaxed, |used| (used < self.limit()).then_some(used + 1)).is_ok()
     }
 
     /// Pages less.
     pub(super) fn give(&self, pages: u64) {
         self.used.fetch_sub(pages, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who finds it full takes nothing away from others meanwhile.
+    #[test]
+    fn no_more_than_the_limit_is_ever_used() {
+        let quota = PageQuota::new(1);
+        let rounds = if cfg!(miri) { 50 } else { 1_000_000 };
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..rounds {
+                        if quota.take() {
+                            assert_eq!(quota.used(), 1);
+                            quota.give(1);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(quota.used(), 0);
     }
 }
