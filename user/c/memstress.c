@@ -408,6 +408,10 @@ static void settings(void) {
     CHECK_ERRNO(set("min_free_kbytes", "-1"), EINVAL);
     CHECK_ERRNO(set("min_free_kbytes", "x"), EINVAL);
     CHECK_ERRNO(set("min_free_kbytes", "1x"), EINVAL);
+    // Nothing sets nothing, and from 21 characters on it is no number.
+    CHECK(set("min_free_kbytes", "") == 0);
+    CHECK(set("min_free_kbytes", "00000000000000010000") == 20);
+    CHECK_ERRNO(set("min_free_kbytes", "000000000000000010000"), EINVAL);
     CHECK_ERRNO(set("min_free_kbytes", "\n"), EINVAL);
     CHECK_ERRNO(set("min_free_kbytes", "2147483648"), EINVAL);
     CHECK(set("min_free_kbytes", "0x1000\n") == 7);

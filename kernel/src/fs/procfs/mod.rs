@@ -46,7 +46,7 @@ enum Entry {
     /// A file: its permissions, its text, and what a write does.
     File { name: &'static str, mode: u32, show: fn(&mut Text) -> Result<()>, write: Option<Write> },
     /// A setting of numbers: what a write does, which says how many bytes it took. Only what is read or written at
-    /// the start counts (Linux: `do_proc_dointvec`).
+    /// the start counts, and to write nothing is to set nothing (Linux: `do_proc_dointvec`).
     Numbers {
         name: &'static str,
         mode: u32,
@@ -162,7 +162,7 @@ impl Node {
     fn write(&self, bytes: &[u8], pos: u64) -> Result<usize> {
         match self {
             Self::System(Entry::File { write: Some(write), .. }) => write(bytes).map(|()| bytes.len()),
-            Self::System(Entry::Numbers { .. }) if pos != 0 => Ok(bytes.len()),
+            Self::System(Entry::Numbers { .. }) if pos != 0 || bytes.is_empty() => Ok(bytes.len()),
             Self::System(Entry::Numbers { write, .. }) => write(bytes),
             Self::OfProcess(target, TaskEntry::File { write: Some(write), .. }) => {
                 write(target, bytes).map(|()| bytes.len())

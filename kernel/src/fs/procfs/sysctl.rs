@@ -2,8 +2,8 @@
 
 use crate::errno::{Errno, Result};
 
-/// The longest number, with its sign.
-const LONGEST: usize = 21;
+/// A number with so many characters, its sign and `0x` among them, is too long.
+const TOO_LONG: usize = 21;
 
 fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
@@ -53,7 +53,7 @@ fn integer(bytes: &[u8]) -> Result<(i32, &[u8])> {
     let end = digits.iter().position(|&byte| !(byte as char).is_digit(radix)).unwrap_or(digits.len());
     let (digits, rest) = digits.split_at(end);
     let follows = rest.first().is_none_or(|byte| b" \t\n".contains(byte));
-    if digits.is_empty() || digits.len() > LONGEST || !follows {
+    if digits.is_empty() || bytes.len() - rest.len() >= TOO_LONG || !follows {
         return Err(Errno::EINVAL);
     }
     let digits = core::str::from_utf8(digits).map_err(|_| Errno::EINVAL)?;

@@ -209,9 +209,10 @@ fn show_vmstat(text: &mut Text) -> Result<()> {
     for stat in NODE_STATS {
         show!(text, "{} {}\n", stat.name, stat.read());
     }
-    // Writers are slowed down from 20 % of the memory that may become dirty on, and pages written from 10 % on.
+    // Writers are slowed down from 20 % of the memory that may become dirty on, and pages written from 10 % on
+    // (Linux: `global_dirtyable_memory`, `domain_dirty_limits`).
     let file_pages = stat::read(Item::ActiveFile) + stat::read(Item::InactiveFile);
-    let dirtyable = (memory.free_pages() + file_pages).saturating_sub(memory.total_reserve_pages());
+    let dirtyable = memory.free_pages().saturating_sub(memory.total_reserve_pages()) + file_pages;
     show!(text, "nr_dirty_threshold {}\nnr_dirty_background_threshold {}\n", dirtyable / 5, dirtyable / 10);
     show!(text, "nr_memmap_pages 0\nnr_memmap_boot_pages {}\n", memory.memmap_pages());
     for stat in EVENTS {

@@ -27,16 +27,6 @@ fn populated() -> impl Iterator<Item = &'static Zone> {
     zones.filter(|zone| zone.present_pages() != 0)
 }
 
-fn type_name(kind: MigrateType) -> &'static str {
-    match kind {
-        MigrateType::Unmovable => "Unmovable",
-        MigrateType::Movable => "Movable",
-        MigrateType::Reclaimable => "Reclaimable",
-        MigrateType::HighAtomic => "HighAtomic",
-        MigrateType::Isolate => "Isolate",
-    }
-}
-
 fn show_buddyinfo(text: &mut Text) -> Result<()> {
     for zone in populated() {
         show!(text, "Node 0, zone {:>8} ", zone.id().name());
@@ -58,7 +48,7 @@ fn show_pagetypeinfo(text: &mut Text) -> Result<()> {
     show!(text, "\n");
     for zone in populated() {
         for kind in MigrateType::ALL {
-            show!(text, "Node    0, zone {:>8}, type {:>12} ", zone.id().name(), type_name(kind));
+            show!(text, "Node    0, zone {:>8}, type {:>12} ", zone.id().name(), kind.name());
             for blocks in zone.free_blocks_of(kind) {
                 let more = if blocks >= MOST_COUNTED { ">" } else { "" };
                 show!(text, "{more}{:6} ", blocks.min(MOST_COUNTED));
@@ -68,7 +58,7 @@ fn show_pagetypeinfo(text: &mut Text) -> Result<()> {
     }
     show!(text, "\n{:<23}", "Number of blocks type ");
     for kind in MigrateType::ALL {
-        show!(text, "{:>12} ", type_name(kind));
+        show!(text, "{:>12} ", kind.name());
     }
     show!(text, "\n");
     for zone in populated() {
