@@ -6,7 +6,7 @@ use rux_machine::cold;
 use super::exec::ExecFields;
 use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
-use crate::paging::Gather;
+use crate::paging::{Gather, Level, Pmd};
 use crate::rmap::{SpaceCore, Usage, Which, ZapPages};
 use crate::slab::KArc;
 use crate::space::account;
@@ -165,6 +165,9 @@ impl Layout {
             }
         }
         let mut committed = 0;
+        // From the top down, mappings whose tables are neighbours together: so the walk passes over what lies between
+        // the others. What is above is gone.
+        let mut group: Option<VirtRange> = None;
         while let Some(vma) = self.vmas.pop() {
             if vma.flags().contains(VmFlags::ACCOUNT) {
                 committed += vma.pages();
@@ -172,21 +175,29 @@ impl Layout {
             if let Some(mapping) = vma.mapping() {
                 mapping.maps().lock().remove(&self.core, vma.start());
             }
+            let end = match group {
+                Some(above) if above.start - vma.end() <= Pmd::BYTES => above.end,
+                Some(above) => {
+                    self.free_tables_of(above, vma.end(), &mut gather);
+                    vma.end()
+                }
+                None => vma.end(),
+            };
+            group = Some(VirtRange::new(vma.start(), end));
             removed.push(vma);
         }
-        self.core.tables.free_tables(
-            VirtRange::new(VirtAddr::ZERO, self.user_end()),
-            VirtAddr::ZERO,
-            self.user_end(),
-            &mut gather,
-        );
+        if let Some(lowest) = group {
+            self.free_tables_of(lowest, VirtAddr::ZERO, &mut gather);
+        }
         drop(gather);
         debug_assert_eq!(self.core.usage(), Usage::default(), "pages left behind");
         account::uncharge(committed);
     }
 
-    fn user_end(&self) -> VirtAddr {
-        self.core.tables.mode().user_end()
+    /// Frees the tables of `range`, above which nothing is mapped, and below it nothing from `floor` on.
+    fn free_tables_of(&self, range: VirtRange, floor: VirtAddr, gather: &mut Gather<'_>) {
+        let user_end = self.core.tables.mode().user_end();
+        self.core.tables.free_tables(range, floor, user_end, gather);
     }
 }
 
