@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rux_mm::addr::{PAGE_SIZE, Pfn, VirtAddr, VirtRange};
 use rux_mm::gfp::Gfp;
 use rux_mm::host::HostMachine;
-use rux_mm::paging::{Bits, Entry, Gather, Level, PageTables, Prot, Protect, Slot, Visit, Zap};
+use rux_mm::paging::{Bits, Entry, Gather, Level, Mode, PageTables, Prot, Protect, Slot, Visit, Zap};
 
 use crate::measure::{Bench, Numbers};
 
@@ -124,7 +124,9 @@ impl Tables for Rux {
 
     fn new() -> Rux {
         let machine = HostMachine::new(64 << 20, 1);
-        Rux { tables: PageTables::new(Gfp::KERNEL).expect("memory"), _machine: machine }
+        let tables = PageTables::new(Gfp::KERNEL).expect("memory");
+        assert_eq!(tables.mode(), Mode::Sv48, "as many levels as the peers have");
+        Rux { tables, _machine: machine }
     }
 
     fn map(&mut self, pages: usize) {

@@ -297,6 +297,9 @@ impl<L: Level> Entry<L> {
     /// The empty entry.
     pub const NONE: Self = Self(0, PhantomData);
 
+    /// What an entry that leads to a table has beside the table's frame.
+    pub(super) const TABLE: Bits = Bits::V;
+
     /// The entry with these bits.
     #[inline(always)]
     pub const fn from_bits(bits: u64) -> Self {
@@ -326,7 +329,14 @@ impl<L: Level> Entry<L> {
     /// An entry that leads to the table at `pfn`, of the level below.
     #[inline(always)]
     pub(super) const fn table(pfn: Pfn) -> Self {
-        Self(pfn.get() << PFN_SHIFT | Bits::V.bits(), PhantomData)
+        Self(pfn.get() << PFN_SHIFT | Self::TABLE.bits(), PhantomData)
+    }
+
+    /// The frame of the table that it leads to. As [`Entry::pfn`], and cheaper: it has nothing above the frame.
+    #[inline(always)]
+    pub(super) const fn table_pfn(self) -> Pfn {
+        debug_assert!(self.0 & !PFN_MASK == Self::TABLE.bits());
+        Pfn::new(self.0 >> PFN_SHIFT)
     }
 
     /// An entry that is not present.

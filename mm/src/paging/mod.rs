@@ -9,6 +9,7 @@ mod alloc;
 mod asid;
 mod context;
 mod copy;
+mod down;
 mod entry;
 mod flush;
 mod gather;

@@ -56,6 +56,17 @@ impl<L: Level> Table<L> {
         unsafe { self.lock_word() }.lock(Rank::PageTable)
     }
 
+    /// As [`Table::lock`], unless somebody else has them locked.
+    ///
+    /// # Safety
+    /// As [`Table::lock`].
+    #[inline(always)]
+    #[track_caller]
+    pub(super) unsafe fn lock_at_once<'a>(self) -> Option<RawSpinGuard<'a>> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.lock_word() }.lock_at_once(Rank::PageTable)
+    }
+
     /// As [`Table::lock`], while a table whose lock is at a lower address is locked.
     ///
     /// # Safety

@@ -1,7 +1,7 @@
 //! The page tables of one address space: its root, its tables, and how to reach an entry in them.
 //!
-//! A walk goes down without locks and locks the last table; intermediate entries only ever change from
-//! empty to a table while somebody else may walk. Who walks holds the address space's mmap_lock, or the lock
+//! A walk goes down without locks and locks the last table ([`super::down`] has the short way); intermediate entries
+//! only ever change from empty to a table while somebody else may walk. Who walks holds the address space's mmap_lock, or the lock
 //! of a VMA around the address, or that of a reverse map which the VMA is in: each keeps [`free_tables`]
 //! away. Linux: `__pte_alloc`, `pte_offset_map_lock`, `follow_page_mask`.
 //!
@@ -11,12 +11,13 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::alloc::{alloc_table, free_table};
 use super::context::Context;
+use super::down::At;
 use super::entry::{Entry, Kind};
 use super::kernel;
 use super::level::{Level, Mode, P4d, Pgd, Pmd, Pte, Pud, TABLE_ENTRIES, Upper};
 use super::table::{Slot, Table};
 use super::walk::Parent;
-use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, Pfn, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::stat::{self, Item};
@@ -26,6 +27,8 @@ use crate::sync::RawSpinGuard;
 #[derive(Debug)]
 pub struct PageTables {
     root: Pfn,
+    /// The root again, as a walk takes it.
+    pub(super) top: At,
     mode: Mode,
     /// Tables below the root.
     tables: AtomicUsize,
@@ -104,14 +107,8 @@ impl From<AllocError> for NoPte {
     }
 }
 
-/// The physical address behind `addr`, if the entry over it is a leaf of any level.
-#[cold]
-fn translate_rare(entry: AnyEntry, addr: VirtAddr) -> Option<PhysAddr> {
-    Some(entry.frame(addr)?.phys() + addr.page_offset() as u64)
-}
-
 /// Wraps an entry into the right arm of [`AnyEntry`].
-fn any<L: Level>(entry: Entry<L>) -> AnyEntry {
+pub(super) fn any<L: Level>(entry: Entry<L>) -> AnyEntry {
     let bits = entry.bits();
     match L::NUMBER {
         0 => AnyEntry::Pte(Entry::from_bits(bits)),
@@ -131,7 +128,7 @@ impl PageTables {
         let root = alloc_table::<Pgd>(gfp)?.pfn();
         let mode = kernel::mode();
         kernel::copy_kernel_half(root, mode);
-        Ok(Self { root, mode, tables: AtomicUsize::new(0), context: Context::new() })
+        Ok(Self { root, top: At::of(root), mode, tables: AtomicUsize::new(0), context: Context::new() })
     }
 
     /// The root's frame.
@@ -151,49 +148,20 @@ impl PageTables {
         self.tables.load(Relaxed) * PAGE_SIZE
     }
 
-    /// The entry at which a walk for `addr` ends, a leaf or not. Takes no lock; the entry may be another the
-    /// moment after.
-    #[inline]
-    pub fn lookup(&self, addr: VirtAddr) -> AnyEntry {
-        self.look(addr).unwrap_or_else(|last| last)
-    }
-
-    /// The physical address behind `addr`, if a leaf leads there. As [`PageTables::lookup`]; rights are not looked at.
-    #[inline]
-    pub fn translate(&self, addr: VirtAddr) -> Option<PhysAddr> {
-        match self.look(addr) {
-            // What is valid at the lowest level is a leaf.
-            Ok(AnyEntry::Pte(entry)) if entry.is_valid() => {
-                Some(entry.pfn().phys() + addr.page_offset() as u64)
-            }
-            Ok(entry) | Err(entry) => translate_rare(entry, addr),
-        }
-    }
-
-    #[inline(always)]
-    fn look(&self, addr: VirtAddr) -> Result<AnyEntry, AnyEntry> {
-        #[inline(always)]
-        fn step<L: Upper>(table: Table<L>, addr: VirtAddr) -> Result<Table<L::Below>, AnyEntry> {
-            // SAFETY: the caller keeps tables from being freed.
-            let entry = unsafe { table.slot(addr) }.get();
-            if entry.is_table() { Ok(Table::at(entry.pfn())) } else { Err(any(entry)) }
-        }
-        let pud = match self.mode {
-            Mode::Sv39 => Table::<Pud>::at(self.root),
-            Mode::Sv48 => step(Table::<P4d>::at(self.root), addr)?,
-            Mode::Sv57 => step(step(Table::<Pgd>::at(self.root), addr)?, addr)?,
-        };
-        let table = step(step(pud, addr)?, addr)?;
-        // SAFETY: as above.
-        Ok(AnyEntry::Pte(unsafe { table.slot(addr) }.get()))
-    }
-
     /// Locks the last-level table over `addr`, allocating tables down to it where they are missing.
     ///
     /// # Errors
     /// See [`NoPte`].
     #[inline]
     pub fn lock_pte(&self, addr: VirtAddr, gfp: Gfp) -> Result<PteGuard<'_>, NoPte> {
+        match self.quick_lock(addr) {
+            Some(guard) => Ok(guard),
+            None => self.lock_pte_slow(addr, gfp),
+        }
+    }
+
+    #[cold]
+    fn lock_pte_slow(&self, addr: VirtAddr, gfp: Gfp) -> Result<PteGuard<'_>, NoPte> {
         loop {
             let pmd = self.pmd_table(addr, gfp)?;
             let table = self.step(pmd, addr, gfp)?;
@@ -213,6 +181,14 @@ impl PageTables {
     /// Locks the last-level table over `addr`, if there is one.
     #[inline]
     pub fn find_pte(&self, addr: VirtAddr) -> Option<PteGuard<'_>> {
+        match self.quick_lock(addr) {
+            Some(guard) => Some(guard),
+            None => self.find_pte_slow(addr),
+        }
+    }
+
+    #[cold]
+    fn find_pte_slow(&self, addr: VirtAddr) -> Option<PteGuard<'_>> {
         #[inline(always)]
         fn step<L: Upper>(table: Table<L>, addr: VirtAddr) -> Option<Table<L::Below>> {
             // SAFETY: the caller keeps tables from being freed.
@@ -330,10 +306,20 @@ pub struct PteGuard<'a> {
 
 impl<'a> PteGuard<'a> {
     /// Locks `table`, unless `parent` does not lead to it any more.
-    #[inline(always)]
-    pub(super) fn lock(table: Table<Pte>, parent: Parent<'_>, addr: VirtAddr) -> Option<Self> {
+    fn lock(table: Table<Pte>, parent: Parent<'_>, addr: VirtAddr) -> Option<Self> {
         // SAFETY: an entry led here, and the caller keeps tables from being freed.
         let (slots, lock) = unsafe { (table.slots(), table.lock()) };
+        Self::new(slots, lock, parent, addr)
+    }
+
+    /// Of a table that was locked just now, unless `parent` does not lead to it any more.
+    #[inline(always)]
+    pub(super) fn new(
+        slots: &'a [Slot<Pte>; TABLE_ENTRIES],
+        lock: RawSpinGuard<'a>,
+        parent: Parent<'_>,
+        addr: VirtAddr,
+    ) -> Option<Self> {
         parent.holds().then(|| Self { addr: addr.page_floor(), slots, _lock: lock })
     }
 

@@ -56,6 +56,20 @@ impl RawSpinLock {
         RawSpinGuard { lock: self, _preempt: preempt }
     }
 
+    /// Takes the lock if it is free. The order is checked as by [`Self::lock`], since who fails is to go on to that,
+    /// and with nothing to keep across the wait.
+    #[inline(always)]
+    #[track_caller]
+    pub fn lock_at_once(&self, rank: Rank) -> Option<RawSpinGuard<'_>> {
+        let preempt = PreemptGuard::new();
+        order::acquire(rank, self.addr(), Nesting::None);
+        if self.0.swap(1, Ordering::Acquire) == 0 {
+            return Some(RawSpinGuard { lock: self, _preempt: preempt });
+        }
+        order::release(self.addr());
+        None
+    }
+
     /// Takes the lock if it is free.
     #[inline]
     #[track_caller]
