@@ -12,7 +12,7 @@
 //! | 1 | [`page`], [`memory`], [`early`] |
 //! | 2 | [`zone`], `pcp`, [`page_alloc`] |
 //! | 3 | [`slab`] |
-//! | 4 | [`paging`] |
+//! | 4 | [`maple`], [`paging`] |
 //! | 5 | [`vma`], [`rmap`], [`filemap`] |
 //! | 6 | [`space`], [`fault`] |
 
@@ -27,6 +27,7 @@ pub mod gfp;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 pub mod inject;
+pub mod maple;
 pub mod memory;
 pub mod page;
 pub mod page_alloc;

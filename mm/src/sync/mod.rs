@@ -24,10 +24,10 @@ pub use rwsem::{ReadGuard, RwSem, WriteGuard};
 pub use seq::SeqCount;
 pub use spin::{IrqSpinGuard, IrqSpinLock, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
 
-/// What the lock algorithms in [`raw`] stand on. `mm/tests/loom.rs` gives them loom's instead, and
+/// What the algorithms in [`raw`] and [`seq`] stand on. `mm/tests/loom.rs` gives them loom's instead, and
 /// models the very same source.
 mod shim {
-    pub(super) use core::sync::atomic::{AtomicU32, Ordering};
+    pub(super) use core::sync::atomic::{AtomicU32, Ordering, fence};
     use rux_machine::{Hot, Hw, cold};
 
     use super::{IrqSpinGuard, IrqSpinLock, Rank};

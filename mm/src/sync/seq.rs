@@ -1,31 +1,31 @@
 //! A sequence count: readers that take no lock see whether a writer was there meanwhile.
 //!
 //! Linux: `seqcount_t`. Writers exclude each other by a lock of their own. What is read between
-//! [`SeqCount::begin`] and [`SeqCount::retry`] must be atomics, read relaxed.
+//! [`SeqCount::begin`] and [`SeqCount::retry`] must be atomics, read relaxed. Models of `mm/tests/loom.rs` are of this
+//! very source.
 
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use super::shim::{AtomicU32, Ordering, fence, relax};
 
-use rux_machine::{Hot, Hw};
-
-/// Odd while a writer is at work.
+/// Odd while a writer is at work. By default, none was there yet.
 #[derive(Default, Debug)]
 pub struct SeqCount(AtomicU32);
 
 impl SeqCount {
-    /// No writer was there yet.
-    pub const fn new() -> Self {
-        Self(AtomicU32::new(0))
+    /// As [`Self::begin`], but does not wait: none while a writer is at work.
+    #[inline]
+    pub fn try_begin(&self) -> Option<u32> {
+        let sequence = self.0.load(Ordering::Acquire);
+        (sequence & 1 == 0).then_some(sequence)
     }
 
     /// Waits until no writer is at work; what it returns is for [`Self::retry`].
     #[inline]
     pub fn begin(&self) -> u32 {
         loop {
-            let sequence = self.0.load(Ordering::Acquire);
-            if sequence & 1 == 0 {
+            if let Some(sequence) = self.try_begin() {
                 return sequence;
             }
-            Hw::relax();
+            relax();
         }
     }
 
@@ -38,7 +38,7 @@ impl SeqCount {
         self.0.load(Ordering::Relaxed) != begun
     }
 
-    /// A writer starts. It holds the lock that excludes other writers, and cannot be pre-empted.
+    /// A writer starts. It holds the lock that excludes other writers, and cannot be pre-empted if readers wait for it.
     #[inline]
     pub fn write_begin(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -52,14 +52,14 @@ impl SeqCount {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use core::sync::atomic::AtomicBool;
 
     #[test]
     fn readers_never_see_half_a_write() {
-        let (count, a, b) = (SeqCount::new(), AtomicU32::new(0), AtomicU32::new(0));
+        let (count, a, b) = (SeqCount::default(), AtomicU32::new(0), AtomicU32::new(0));
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,0 +1,93 @@
+//! Walks over the entries in ascending and in descending order, for the writer and for who holds it off.
+
+use core::slice;
+
+use super::node::Node;
+use super::path::Path;
+use super::root::Root;
+use super::shim::{AtomicPtr, Ordering::Relaxed};
+
+/// The values of entries, ascending.
+#[derive(Clone)]
+pub(super) struct Ascending<'t, const N: usize> {
+    /// What is left in the leaf.
+    values: slice::Iter<'t, AtomicPtr<()>>,
+    leaf: Option<&'t Node<N>>,
+    /// Entries that start here or above are left out.
+    limit: u64,
+}
+
+impl<'t, const N: usize> Ascending<'t, N> {
+    /// From the first entry that ends above `from` to the last that starts below `limit`.
+    pub(super) fn new(root: &'t Root<N>, from: u64, limit: u64) -> Self {
+        let place = Path::to(root, from).and_then(|path| path.leaf());
+        let (leaf, at) = place.map_or((None, 0), |(leaf, at)| (Some(leaf), at));
+        Self { values: values_of(leaf, at, limit), leaf, limit }
+    }
+
+    #[cold]
+    fn go_on(&mut self) -> Option<*mut ()> {
+        self.leaf = self.leaf?.next();
+        self.values = values_of(self.leaf, 0, self.limit);
+        let value = self.values.next();
+        if value.is_none() {
+            self.leaf = None;
+        }
+        value.map(|value| value.load(Relaxed))
+    }
+}
+
+fn values_of<const N: usize>(
+    leaf: Option<&Node<N>>,
+    from: usize,
+    limit: u64,
+) -> slice::Iter<'_, AtomicPtr<()>> {
+    let Some(leaf) = leaf else { return [].iter() };
+    let mut len = leaf.len();
+    while len > from && leaf.lo(len - 1) >= limit {
+        len -= 1;
+    }
+    leaf.values(from, len).iter()
+}
+
+impl<const N: usize> Iterator for Ascending<'_, N> {
+    type Item = *mut ();
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<*mut ()> {
+        match self.values.next() {
+            Some(value) => Some(value.load(Relaxed)),
+            None => self.go_on(),
+        }
+    }
+}
+
+/// The values of entries, descending.
+#[derive(Clone)]
+pub(super) struct Descending<'t, const N: usize> {
+    /// The entry before this place comes next.
+    place: Option<Path<'t, N>>,
+}
+
+impl<'t, const N: usize> Descending<'t, N> {
+    /// From the last entry that ends at or below `below` to the first of all.
+    pub(super) fn new(root: &'t Root<N>, below: u64) -> Self {
+        Self { place: Path::to(root, below) }
+    }
+}
+
+impl<const N: usize> Iterator for Descending<'_, N> {
+    type Item = *mut ();
+
+    fn next(&mut self) -> Option<*mut ()> {
+        let path = self.place.as_mut()?;
+        let (leaf, at) = path.leaf()?;
+        if at > 0 {
+            path.set(0, leaf, at - 1);
+            return Some(leaf.ptr(at - 1));
+        }
+        self.place = path.previous_leaf();
+        let (leaf, at) = self.place.as_ref()?.leaf()?;
+        Some(leaf.ptr(at))
+    }
+}
