@@ -32,6 +32,10 @@ cargo xtask test [FILTER] [--long] [--on-linux [--linux IMAGE]]
     the tests inside QEMU on Linux, where they must end as they do on Rux.
 cargo xtask bench [components]
     Measures the memory manager's parts beside others of their kind, in instructions, under valgrind.
+cargo xtask bench linux [--linux IMAGE] [--two-harts] [ROW]...
+    Runs one program on Linux and on Rux, and compares the instructions of each operation, on one hart. The Linux is
+    that of `linux`.
+    --two-harts         what a second hart gains instead, in time, with a spin loop's gain beside it
 cargo xtask profile ROW [--linux IMAGE] [--inlined]
     Where the instructions of one row of our benchmark go, by function, on Rux or on that Linux. Linux's names are those
     of a System.map beside IMAGE or of its /proc/kallsyms.
@@ -57,11 +61,24 @@ pub(crate) enum Command {
 }
 
 /// What `bench` measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Benchmark {
     /// The parts of `mm`, on the host.
     #[default]
     Components,
+    /// The kernels, by one program.
+    Linux(Comparison),
+}
+
+/// What Rux and Linux are compared by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Comparison {
+    /// The Linux, if one is named.
+    pub image: Option<PathBuf>,
+    /// The gain from a second hart, not instructions on one.
+    pub two_harts: bool,
+    /// These alone, by their names in the program; all if empty.
+    pub rows: Vec<String>,
 }
 
 /// What `profile` traces.
@@ -229,13 +246,17 @@ fn parse_build(mut parser: lexopt::Parser) -> Result<Command> {
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Command> {
     let mut benchmark = None;
     while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Value(name) if benchmark.is_none() => match name.to_str() {
+        match (arg, &mut benchmark) {
+            (Short('h') | Long("help"), _) => return Ok(Command::Help),
+            (Value(name), None) => match name.to_str() {
                 Some("components") => benchmark = Some(Benchmark::Components),
+                Some("linux") => benchmark = Some(Benchmark::Linux(Comparison::default())),
                 _ => bail!("there is no benchmark `{}`", name.display()),
             },
-            other => return Err(other.unexpected().into()),
+            (Long("linux"), Some(Benchmark::Linux(with))) => with.image = Some(parser.value()?.into()),
+            (Long("two-harts"), Some(Benchmark::Linux(with))) => with.two_harts = true,
+            (Value(row), Some(Benchmark::Linux(with))) => with.rows.push(row.string()?),
+            (other, _) => return Err(other.unexpected().into()),
         }
     }
     Ok(Command::Bench(benchmark.unwrap_or_default()))
@@ -345,6 +366,18 @@ mod tests {
         assert!(parse(["linux", "--debug"].map(OsString::from)).is_err(), "Linux is not ours to build");
         assert!(parse(["run", "--linux", "Image"].map(OsString::from)).is_err());
         assert!(parse(["test", "--linux", "Image"].map(OsString::from)).is_err());
+    }
+
+    #[test]
+    fn kernels_are_compared_by_rows() {
+        let words = ["bench", "linux", "--linux", "Image", "null-call", "--two-harts", "exec"];
+        let Ok(Command::Bench(Benchmark::Linux(with))) = parse(words.map(OsString::from)) else {
+            panic!("{words:?}")
+        };
+        assert_eq!((with.image, with.two_harts), (Some("Image".into()), true));
+        assert_eq!(with.rows, ["null-call", "exec"]);
+        assert!(parse(["bench", "components", "--two-harts"].map(OsString::from)).is_err());
+        assert!(parse(["bench", "components", "linux"].map(OsString::from)).is_err());
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub(crate) fn report(log: &str) {
     }
 }
 
-fn grouped(n: u64) -> String {
+/// The number with a comma before every three digits.
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

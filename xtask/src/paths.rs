@@ -30,6 +30,11 @@ pub(crate) fn bench() -> PathBuf {
     target().join("bench")
 }
 
+/// The figures of Rux and Linux side by side.
+pub(crate) fn linux_bench() -> PathBuf {
+    target().join("bench-linux")
+}
+
 /// Our own programs, built for Linux on riscv64.
 pub(crate) fn user() -> PathBuf {
     target().join("user")

@@ -1,13 +1,16 @@
 /* Instructions an operation, by `rdtime`: a tick is 100 instructions under QEMU's `-icount shift=0,sleep=off`.
 
-       bench [--settle SECONDS] [ROW]...    all rows unless some are named, each in a new process
+       bench [--describe] [--settle SECONDS] [ROW]...
+                                            all rows unless some are named, each in a new process
        bench --here ROW                     in this process
        bench --list                         names, units and shapes
 
+   `--describe` says first what runs (`system`, its name and version) and what will (`row`, and a line of the list).
    A line is: name, instructions an operation, operations a pass, local fences, remote fences and interrupts of other
    harts an operation (`-` where /proc/vmstat does not count them), separated by tabs; or name, `not built`, the errno's
    name. On a clock that does not count instructions the figure is in hundredths of a tick. */
 #include "bench.h"
+#include <sys/utsname.h>
 
 enum { MOST_PASSES = 32, COUNTERS = 3 };
 static const double TICK = 100;
@@ -127,10 +130,10 @@ static const struct row *find(const char *name) {
     exit(2);
 }
 
-static void list(void) {
-    for (size_t subject = 0; subject < sizeof subjects / sizeof *subjects; subject++)
-        for (const struct row *row = subjects[subject]; row->name; row++)
-            printf("%s\t%s\t%s\n", row->name, row->unit, row->shape);
+static void describe_system(void) {
+    struct utsname names;
+    CHECK(uname(&names) == 0);
+    printf("system\t%s %s %s\n", names.sysname, names.release, names.version);
 }
 
 static void run(const struct row *row) {
@@ -143,7 +146,7 @@ static void run(const struct row *row) {
 }
 
 /* A row in a process of its own, which is a new program: nothing that an earlier row did is in it. */
-static int run_alone(char *program, const struct row *row) {
+static int run_alone(const struct row *row, char *program) {
     char *arguments[] = {program, "--here", (char *)row->name, 0};
     fflush(stdout);
     pid_t pid = vfork();
@@ -158,27 +161,43 @@ static int run_alone(char *program, const struct row *row) {
     return status;
 }
 
+/* Does `act` with the rows that are named, or with all. */
+static int each(int count, char **names, int (*act)(const struct row *, char *), char *with) {
+    int status = 0;
+    for (int i = 0; i < count; i++)
+        status |= act(find(names[i]), with);
+    for (size_t subject = 0; count == 0 && subject < sizeof subjects / sizeof *subjects; subject++)
+        for (const struct row *row = subjects[subject]; row->name; row++)
+            status |= act(row, with);
+    return status;
+}
+
+static int list(const struct row *row, char *before) {
+    return printf("%s%s\t%s\t%s\n", before, row->name, row->unit, row->shape) < 0;
+}
+
 int main(int count, char **arguments) {
-    int status = 0, next = 1;
+    int next = 1, describe = 0;
     if (count == 2 && !strcmp(arguments[1], "--exit"))
         _exit(0);
-    if (count == 2 && !strcmp(arguments[1], "--list")) {
-        list();
-        return 0;
-    }
+    if (count == 2 && !strcmp(arguments[1], "--list"))
+        return each(0, 0, list, "");
     if (count == 3 && !strcmp(arguments[1], "--here")) {
         run(find(arguments[2]));
         return 0;
     }
-    if (count > 2 && !strcmp(arguments[1], "--settle")) {
-        sleep_ms(1000 * atol(arguments[2]));
-        next = 3;
+    if (next < count && !strcmp(arguments[next], "--describe"))
+        describe = next++;
+    long settle = 0;
+    if (next + 1 < count && !strcmp(arguments[next], "--settle")) {
+        settle = atol(arguments[next + 1]);
+        next += 2;
     }
-    for (int i = next; i < count; i++)
-        status |= run_alone(arguments[0], find(arguments[i]));
-    if (next == count)
-        for (size_t subject = 0; subject < sizeof subjects / sizeof *subjects; subject++)
-            for (const struct row *row = subjects[subject]; row->name; row++)
-                status |= run_alone(arguments[0], row);
-    return status ? 1 : 0;
+    if (describe) {
+        describe_system();
+        each(count - next, arguments + next, list, "row\t");
+        fflush(stdout);
+    }
+    sleep_ms(1000 * settle);
+    return each(count - next, arguments + next, run_alone, arguments[0]) ? 1 : 0;
 }
