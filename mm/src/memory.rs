@@ -3,9 +3,7 @@
 //! In the kernel it is a static; on the host every thread says which machine it works on (see
 //! [`crate::host`]), so that several machines live in one test process.
 
-use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
-};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 
@@ -52,7 +50,7 @@ pub struct Memory {
     pub(crate) settings: Settings,
     pub(crate) places: Places,
     /// The highest zone that has memory, for each highest zone that an allocation may use.
-    preferred: [AtomicU8; ZoneId::COUNT],
+    preferred: [AtomicU32; ZoneId::COUNT],
     layout: spin::Once<Layout>,
     pub(crate) hooks: Hooks,
     pub(crate) debug: debug::State,
@@ -105,7 +103,7 @@ impl Memory {
             ],
             settings: Settings::new(),
             places: Places::new(),
-            preferred: [const { AtomicU8::new(0) }; ZoneId::COUNT],
+            preferred: [const { AtomicU32::new(0) }; ZoneId::COUNT],
             layout: spin::Once::new(),
             hooks: Hooks::new(),
             debug: debug::State::new(),
@@ -191,7 +189,7 @@ impl Memory {
             if id != ZoneId::Device && self.zone(id).present_pages() != 0 {
                 first = id;
             }
-            self.preferred[id as usize].store(first as u8, Relaxed);
+            self.preferred[id as usize].store(first as u32, Relaxed);
         }
         let checked = self.debug.is_on();
         let by_kind = |kind| match kind {
@@ -211,7 +209,7 @@ impl Memory {
     /// The highest zone with memory that an allocation may use whose highest is `highest`.
     #[inline]
     pub(crate) fn preferred(&self, highest: ZoneId) -> ZoneId {
-        ZoneId::from_index(self.preferred[highest as usize].load(Relaxed).into())
+        ZoneId::from_index(self.preferred[highest as usize].load(Relaxed))
     }
 
     /// The zones that an allocation tries, in that order (Linux: `zonelist`).

@@ -295,9 +295,10 @@ impl PagePtr {
     /// The first descriptor of the block of `order` that holds the page.
     #[inline(always)]
     pub(crate) fn align_down(self, order: Order) -> Self {
-        let mask = !((order.pages() * size_of::<Page>()) - 1);
+        let mask = order.pages() * size_of::<Page>() - 1;
+        let page = self.0.as_ptr();
         // SAFETY: a section's descriptors are aligned to 2 MiB and all exist, so the result does.
-        Self(unsafe { NonNull::new_unchecked(self.0.as_ptr().map_addr(|addr| addr & mask)) })
+        Self(unsafe { NonNull::new_unchecked(page.wrapping_byte_sub(page.addr() & mask)) })
     }
 
     /// The first descriptor of the buddy of the block of `order` that starts here.

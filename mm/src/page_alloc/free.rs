@@ -40,10 +40,22 @@ pub(super) fn free_raw(page: PagePtr, order: Order) {
     if pcp::has_list(order) && unsafe { page.flags_alone() }.is_empty() {
         give(page, order);
     } else {
-        free_flagged(page, order);
+        free_other(page, order);
     }
 }
 
+/// The rest of [`free_raw`]: one call, so that what is inlined stays small. The block has flags, or is of an order
+/// that harts have no lists of.
+#[inline(never)]
+fn free_other(page: PagePtr, order: Order) {
+    // SAFETY: the last reference is gone.
+    if unsafe { page.flags_alone() }.is_empty() {
+        return give_large(page, order);
+    }
+    free_flagged(page, order);
+}
+
+#[cold]
 #[inline(never)]
 fn free_flagged(page: PagePtr, order: Order) {
     free(page, order);
@@ -57,13 +69,26 @@ fn free_large(page: PagePtr, order: Order) {
         return free_unusual(page, order);
     }
     page.init_flags(PageFlags::empty());
-    #[cfg(debug_assertions)]
-    check_freed(page, order);
     give_large(page, order);
 }
 
 /// Straight to the zone.
+#[inline(always)]
 fn give_large(page: PagePtr, order: Order) {
+    #[cfg(debug_assertions)]
+    check_freed(page, order);
+    if memory().debug.is_on() {
+        return give_checked(page, order);
+    }
+    stat::add(Item::PgFree, order.pages() as i64);
+    let block = page.block_word();
+    memory().zone(block.zone_id()).free_fit(page, order, block);
+}
+
+/// As [`give_large`], where pages are looked at.
+#[cold]
+#[inline(never)]
+fn give_checked(page: PagePtr, order: Order) {
     debug::freed(page, order);
     stat::add(Item::PgFree, order.pages() as i64);
     memory().zone(page.zone_id()).free_block(page, order);

@@ -42,7 +42,7 @@ use crate::memory::{memory, this_hart};
 use crate::page::{Folio, MappingWord, PagePtr};
 use crate::pcp::{self, Asked};
 use crate::stat::{self, Item};
-use crate::zone::{MigrateType, Request, ZoneId};
+use crate::zone::{FirstTry, Locked, MigrateType, Zone, ZoneId};
 
 /// Allocates a folio of `order` for user or file memory: one reference, no flags, no mapping; its bytes
 /// are whatever was there, unless `gfp` has `ZERO`.
@@ -80,7 +80,11 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Result<PageBlock, AllocError> {
 #[inline(always)]
 #[track_caller]
 fn alloc(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
-    let page = match if pcp::has_list(order) { pop(gfp, order) } else { pop_large(gfp, order) } {
+    let page = match if pcp::has_list(order) {
+        pop(gfp, order)
+    } else {
+        pop_large(order, MigrateType::of(gfp), ZoneId::of(gfp))
+    } {
         Some(page) => page,
         None => slow::alloc(gfp, order, Location::caller())?,
     };
@@ -106,18 +110,34 @@ fn pop(gfp: Gfp, order: Order) -> Option<PagePtr> {
     Some(page)
 }
 
-/// Straight from the zone that `gfp` tries first, for orders that harts have no lists of.
+/// Straight from the zone that is tried first where `highest` is the highest one, for orders that harts have no
+/// lists of. From what `kind` has of its own alone: to spoil other blocks is `slow`'s affair.
 #[inline(never)]
-fn pop_large(gfp: Gfp, order: Order) -> Option<PagePtr> {
-    if Hw::scope() != Scope::default() || memory().debug.is_on() {
+fn pop_large(order: Order, kind: MigrateType, highest: ZoneId) -> Option<PagePtr> {
+    if Hw::scope() != Scope::default() {
         return None;
     }
-    let request = Request { flags: slow::first_flags(gfp), highest: ZoneId::of(gfp) };
-    let zone = memory().zone(memory().preferred(request.highest));
-    let page = zone.alloc_block(order, MigrateType::of(gfp), request)?;
-    stat::add(Item::pgalloc(zone.id()), order.pages() as i64);
+    let id = memory().preferred(highest);
+    let zone = memory().zone(id);
+    match zone.first_try(order, kind, highest) {
+        FirstTry::Page(page) => Some(popped(page, order, id)),
+        FirstTry::Larger(lists) => pop_larger(zone, lists, order, kind),
+        FirstTry::Nothing => None,
+    }
+}
+
+/// The rest of [`pop_large`] where there is no block of just that order. By itself, so that the other is a leaf.
+#[inline(never)]
+fn pop_larger(zone: &Zone, lists: Locked<'_>, order: Order, kind: MigrateType) -> Option<PagePtr> {
+    let page = zone.take_off(lists, order, kind)?;
+    Some(popped(page, order, zone.id()))
+}
+
+#[inline(always)]
+fn popped(page: PagePtr, order: Order, zone: ZoneId) -> PagePtr {
+    stat::add(Item::pgalloc(zone), order.pages() as i64);
     page.count().set_first();
-    Some(page)
+    page
 }
 
 fn zero(page: PagePtr, order: Order) {

@@ -51,7 +51,9 @@ const KINDS: usize = MigrateType::MOBILITIES;
 /// Blocks that a chunk has at least: fewer are not worth one.
 const SEALED: u32 = 8;
 /// A list is looked at after so many pushes at the earliest, unless its zone has no memory.
-const LOOK: u32 = 2;
+const EARLIEST: u32 = 2;
+/// A list is looked at after so many pushes at the latest, or after four batches of pages.
+const LATEST: u32 = 8;
 
 /// Whether harts keep lists of an order (Linux: `pcp_allowed_order`).
 #[inline(always)]
@@ -248,26 +250,29 @@ impl Pcp {
                 zone.below_high.store(0, Relaxed);
             }
         }
-        let spare = high.saturating_sub(state.count()).min(4 * marks.batch);
-        list.grant((spare >> order.get()).max(if high == 0 { 1 } else { LOOK }));
+        // Not more than there is to spare, or too many would not be seen when they are too many.
+        let spare = high.saturating_sub(state.count()) >> order.get();
+        let latest = ((4 * marks.batch) >> order.get()).max(LATEST);
+        list.grant(spare.min(latest).max(if high == 0 { 1 } else { EARLIEST }));
     }
 
-    /// Gives `pages` to the zone, of `list` first and then of the zone's others, as far as there are any.
+    /// Gives `pages` to the zone, of `list` first and then of as many of the zone's others as it takes.
     fn shed(&self, list: &List, zone: &Zone, order: Order, pages: u32) {
         let state = &self.states[zone.id() as usize % ZoneId::ALLOCATED];
         let mut left = pages;
         let mut shed = |list: &List, order: Order| {
-            if left != 0 {
-                let blocks = list.shed(zone, order, left.div_ceil(order.pages() as u32));
-                state.moved(-((blocks << order.get()) as i32));
-                left = left.saturating_sub(blocks << order.get());
-            }
+            let blocks = list.shed(zone, order, left.div_ceil(order.pages() as u32));
+            state.moved(-((blocks << order.get()) as i32));
+            left = left.saturating_sub(blocks << order.get());
+            left == 0
         };
-        shed(list, order);
-        for (order, other) in self.each() {
-            if other.tag() == zone.id() as u32 && !core::ptr::eq(other, list) {
-                state.note(&other.news(), order, zone.pcp.get());
-                shed(other, order);
+        if shed(list, order) {
+            return;
+        }
+        for (order, other) in self.of_zone(zone.id()).filter(|(_, other)| !core::ptr::eq(*other, list)) {
+            state.note(&other.news(), order, zone.pcp.get());
+            if shed(other, order) {
+                return;
             }
         }
     }

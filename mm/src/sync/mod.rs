@@ -22,7 +22,7 @@ pub use mutex::{Mutex, MutexGuard};
 pub use order::{Nesting, Rank, acquire, acquire_tried, might_sleep, release};
 pub use rwsem::{ReadGuard, RwSem, WriteGuard};
 pub use seq::SeqCount;
-pub use spin::{IrqSpinGuard, IrqSpinLock, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
+pub use spin::{IrqSpinGuard, IrqSpinLock, MaskedGuard, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
 
 /// What the algorithms in [`raw`] and [`seq`] stand on. `mm/tests/loom.rs` gives them loom's instead, and
 /// models the very same source.

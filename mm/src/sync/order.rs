@@ -104,6 +104,8 @@ ranks! {
     Slab,
     /// A hart's own page lists.
     Pcp,
+    /// Working out the zones' watermarks.
+    Watermarks,
     /// A zone's free lists.
     Zone,
     /// Address space identifiers.

@@ -4,9 +4,19 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::migrate::set_block_type;
-use super::{AllocFlags, BLOCK_ORDER, FreeLists, MigrateType, Request, Zone};
+use super::{AllocFlags, BLOCK_ORDER, BlockWord, FreeLists, Locked, MigrateType, Request, Zone, ZoneId};
 use crate::addr::Order;
 use crate::page::{Count, PagePtr};
+
+/// What came of [`Zone::first_try`].
+pub(crate) enum FirstTry<'a> {
+    /// A block that is nobody's: no reference, no type.
+    Page(PagePtr),
+    /// No block of that order; the watermark allows to take one off a larger one.
+    Larger(Locked<'a>),
+    /// The watermark does not allow it, or somebody else has the lock.
+    Nothing,
+}
 
 impl Zone {
     /// Takes one block, if the watermark allows. It is nobody's: no reference, no type.
@@ -17,6 +27,27 @@ impl Zone {
             return None;
         }
         let page = lists.take(order, kind, request.flags)?;
+        self.sub_free(order.pages());
+        Some(page)
+    }
+
+    /// The first try of an allocation: takes a block of just that order and mobility. Where there is none but may
+    /// be a larger one, it is the lock that is had.
+    #[inline(always)]
+    pub(crate) fn first_try(&self, order: Order, kind: MigrateType, highest: ZoneId) -> FirstTry<'_> {
+        let Some(mut lists) = self.lists.lock_masked() else { return FirstTry::Nothing };
+        let Some(after) = self.after_first_try(order.pages(), highest) else { return FirstTry::Nothing };
+        let Some(page) = lists.pop(order, kind) else { return FirstTry::Larger(lists) };
+        lists.leave(page, kind);
+        self.free.store(after, Relaxed);
+        FirstTry::Page(page)
+    }
+
+    /// After [`FirstTry::Larger`]: takes the block off the smallest of the mobility's own that is large enough.
+    pub(crate) fn take_off(&self, mut lists: Locked<'_>, order: Order, kind: MigrateType) -> Option<PagePtr> {
+        let (page, from, kind) = lists.take_own(order, kind)?;
+        lists.cut(page, from, order, kind);
+        lists.leave(page, kind);
         self.sub_free(order.pages());
         Some(page)
     }
@@ -54,10 +85,34 @@ impl Zone {
         got
     }
 
-    /// Gives a block back that is nobody's.
+    /// As [`Zone::free_block`]; `block` is what is known of the block of 2 MiB that it is in. Where nobody else has
+    /// the lock and the buddy is in use this calls nobody, and has nothing to keep across calls.
     #[inline(always)]
+    pub(crate) fn free_fit(&self, page: PagePtr, order: Order, block: &BlockWord) {
+        let Some(mut lists) = self.lists.lock_masked() else { return self.free_block(page, order) };
+        let kind = block.kind();
+        let alone = order < BLOCK_ORDER && !is_free(page.buddy(order), order);
+        if !alone || kind == MigrateType::Isolate as u32 {
+            return self.free_joined(lists, page, order);
+        }
+        check_alignment(page, order);
+        lists.push(page, order, kind);
+        self.add_free(order.pages());
+    }
+
+    #[inline(never)]
+    fn free_joined(&self, mut lists: Locked<'_>, page: PagePtr, order: Order) {
+        self.free_under(&mut lists, page, order);
+    }
+
+    /// Gives a block back that is nobody's.
+    #[inline(never)]
     pub(crate) fn free_block(&self, page: PagePtr, order: Order) {
-        let mut lists = self.lists.lock();
+        self.free_under(&mut self.lists.lock(), page, order);
+    }
+
+    #[inline(always)]
+    fn free_under(&self, lists: &mut FreeLists, page: PagePtr, order: Order) {
         let counted = if order > BLOCK_ORDER {
             // Either half where it belongs: one may have been isolated meanwhile.
             lists.put(page, BLOCK_ORDER) + lists.put(page.nth(BLOCK_ORDER.pages()), BLOCK_ORDER)
@@ -98,8 +153,15 @@ impl FreeLists {
     fn take(&mut self, order: Order, kind: MigrateType, flags: AllocFlags) -> Option<PagePtr> {
         let (page, from, kind) = self.take_larger(order, kind, flags)?;
         self.cut(page, from, order, kind);
-        page.home.set(self.home(page.block_kind()));
+        self.leave(page, kind);
         Some(page)
+    }
+
+    /// Tells a block of `kind`'s that is handed out where it goes when it is freed.
+    #[inline(always)]
+    fn leave(&self, page: PagePtr, kind: MigrateType) {
+        debug_assert_eq!(page.block_kind(), kind as u32, "on another mobility's list: {page:?}");
+        page.home.set(self.home(kind as u32));
     }
 
     /// Takes blocks of `order` that lie side by side: one, or as many as the smallest block that is
@@ -117,9 +179,8 @@ impl FreeLists {
         let keep = most.min(from);
         self.cut(page, from, keep, kind);
         let units = 1 << (keep.get() - order.get());
-        let home = self.home(page.block_kind());
         for unit in 0..units {
-            page.nth(unit << order.get()).home.set(home);
+            self.leave(page.nth(unit << order.get()), kind);
         }
         Some((page, units))
     }
@@ -198,10 +259,7 @@ impl FreeLists {
         let (mut page, mut order) = (page, order);
         while let Some(up) = order.up() {
             let buddy = page.buddy(order);
-            if buddy.count().raw() != Count::buddy_word(order.get()) {
-                break;
-            }
-            if order >= BLOCK_ORDER && !joins(page, buddy) {
+            if !is_free(buddy, order) || order >= BLOCK_ORDER && !joins(page, buddy) {
                 break;
             }
             self.remove(buddy);
@@ -211,6 +269,12 @@ impl FreeLists {
         self.push(page, order, kind);
         counted
     }
+}
+
+/// Whether a free block of just that order starts with the page.
+#[inline(always)]
+fn is_free(page: PagePtr, order: Order) -> bool {
+    page.count().raw() == Count::buddy_word(order.get())
 }
 
 /// Whether two free blocks that are whole blocks of their mobility may become one, and makes them one mobility.

@@ -29,7 +29,7 @@ impl Zone {
         for index in 0..blocks {
             lists.move_block(page.nth(index * BLOCK_ORDER.pages()), MigrateType::HighAtomic);
         }
-        self.highatomic.store(reserved + blocks as u64 * block, Relaxed);
+        self.set_highatomic(reserved + blocks as u64 * block);
     }
 
     /// Gives a kept block with free pages back to `kind`: before an allocation fails. Where not all are asked
@@ -48,7 +48,7 @@ impl Zone {
             for index in 0..blocks {
                 lists.move_block(page.nth(index * BLOCK_ORDER.pages()), kind);
             }
-            self.highatomic.store(reserved.saturating_sub(blocks as u64 * block), Relaxed);
+            self.set_highatomic(reserved.saturating_sub(blocks as u64 * block));
             return true;
         }
         false

@@ -40,7 +40,7 @@ impl Zone {
         self.sub_free(moved);
         if was == MigrateType::HighAtomic {
             let block = BLOCK_ORDER.pages() as u64;
-            self.highatomic.store(self.highatomic.load(Relaxed).saturating_sub(block), Relaxed);
+            self.set_highatomic(self.highatomic.load(Relaxed).saturating_sub(block));
         }
         self.isolated_blocks.store(self.isolated_blocks.load(Relaxed) + 1, Relaxed);
         lists.rehome(first, MigrateType::Isolate);

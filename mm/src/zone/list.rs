@@ -83,7 +83,7 @@ impl FreeLists {
     #[inline(always)]
     pub(super) fn first(&self, kind: MigrateType, order: Order) -> Option<PagePtr> {
         // SAFETY: the lists hold pointers of `PagePtr`s.
-        unsafe { PagePtr::from_ptr(self.lists[number(kind as u32, order) as usize].head) }
+        unsafe { PagePtr::from_ptr(self.lists[number(kind as u32, order) as usize % LISTS].head) }
     }
 
     /// Puts a block first, and marks it as free. `kind` is the number of a mobility.
@@ -119,7 +119,7 @@ impl FreeLists {
         // SAFETY: the lists hold pointers of `PagePtr`s.
         match unsafe { PagePtr::from_ptr(next) } {
             Some(next) => next.arm_unchecked::<FreeArm>().prev.store(null_mut(), Relaxed),
-            None => self.now_empty(number),
+            None => self.filled[kind as usize] &= !(order.pages() as u32),
         }
         page.count().set_raw(0);
         Some(page)

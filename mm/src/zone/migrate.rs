@@ -82,17 +82,38 @@ const ZONE_SHIFT: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct BlockWord(AtomicU32);
 
+impl BlockWord {
+    /// The number of its mobility.
+    #[inline(always)]
+    pub(super) fn kind(&self) -> u32 {
+        self.0.load(Relaxed) & KIND_MASK
+    }
+
+    /// Its zone.
+    #[inline(always)]
+    pub(crate) fn zone_id(&self) -> ZoneId {
+        ZoneId::from_index(self.0.load(Relaxed) >> ZONE_SHIFT)
+    }
+}
+
 impl PagePtr {
+    /// What is known of the block that the page is in.
+    #[inline(always)]
+    pub(crate) fn block_word(self) -> &'static BlockWord {
+        // SAFETY: descriptors live as long as the machine.
+        unsafe { &(*self.align_down(BLOCK_ORDER).as_ptr()).block }
+    }
+
     /// The number of the mobility of the block that the page is in.
     #[inline(always)]
     pub(super) fn block_kind(self) -> u32 {
-        self.align_down(BLOCK_ORDER).block.0.load(Relaxed) & KIND_MASK
+        self.block_word().kind()
     }
 
     /// The zone that the page is of.
     #[inline(always)]
     pub(crate) fn zone_id(self) -> ZoneId {
-        ZoneId::from_index(self.align_down(BLOCK_ORDER).block.0.load(Relaxed) >> ZONE_SHIFT)
+        self.block_word().zone_id()
     }
 }
 

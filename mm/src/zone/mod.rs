@@ -21,8 +21,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{Order, Pfn};
 use crate::gfp::Gfp;
-use crate::sync::{IrqSpinLock, Rank};
+use crate::sync::{IrqSpinLock, MaskedGuard, Rank};
 
+pub(crate) use buddy::FirstTry;
 pub use check::Corrupt;
 pub(crate) use highatomic::Force;
 pub use info::{ProtectedPages, ZoneInfo};
@@ -32,6 +33,7 @@ pub(crate) use list::FreeLists;
 pub use migrate::MigrateType;
 pub(crate) use migrate::{BlockWord, Home, init_block};
 pub use reserve::OutOfRange;
+use watermark::NOTHING;
 pub use watermark::{AllocFlags, Request, Watermark};
 pub(crate) use watermark::{Settings, update as update_watermarks};
 
@@ -73,7 +75,8 @@ impl ZoneId {
 
     #[inline(always)]
     pub(crate) const fn from_index(index: u32) -> Self {
-        match index {
+        // Of two bits each is a zone, so that this is no more than a mask.
+        match index % Self::COUNT as u32 {
             0 => Self::Dma32,
             1 => Self::Normal,
             2 => Self::Movable,
@@ -104,6 +107,8 @@ pub struct Zone {
     marks: [AtomicU64; Watermark::COUNT],
     /// What is kept from allocations that could also have used the zones above, by their highest zone.
     lowmem_reserve: [AtomicU64; ZoneId::COUNT],
+    /// What the first try of every allocation leaves free, by its highest zone: see [`Zone::set_floors`].
+    floors: [AtomicU64; ZoneId::COUNT],
     /// Pages of blocks that are kept for [`MigrateType::HighAtomic`], free or not. Written under the lock.
     highatomic: AtomicU64,
     /// Blocks that are [`MigrateType::Isolate`]. Written under the lock.
@@ -120,6 +125,9 @@ pub struct Zone {
     managed: AtomicU64,
 }
 
+/// The free lists of a zone, whose lock was had at once.
+pub(crate) type Locked<'a> = MaskedGuard<'a, FreeLists>;
+
 impl Zone {
     pub(crate) const fn new(id: ZoneId) -> Self {
         Self {
@@ -128,6 +136,7 @@ impl Zone {
             free: AtomicU64::new(0),
             marks: [const { AtomicU64::new(0) }; Watermark::COUNT],
             lowmem_reserve: [const { AtomicU64::new(0) }; ZoneId::COUNT],
+            floors: [const { AtomicU64::new(NOTHING) }; ZoneId::COUNT],
             highatomic: AtomicU64::new(0),
             isolated_blocks: AtomicU64::new(0),
             below_high: AtomicU32::new(0),

@@ -32,6 +32,9 @@ impl Watermark {
     pub const COUNT: usize = 4;
 }
 
+/// A floor that no zone stands above.
+pub(super) const NOTHING: u64 = u64::MAX / 2;
+
 bitflags! {
     /// How far down an allocation may go, and where it may look.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +99,7 @@ impl Settings {
             high_fraction: AtomicU32::new(0),
             harts: AtomicU32::new(1),
             total_reserve: AtomicU64::new(0),
-            updating: IrqSpinLock::new(Rank::Zone, ()),
+            updating: IrqSpinLock::new(Rank::Watermarks, ()),
         }
     }
 
@@ -135,6 +138,7 @@ pub(crate) fn update(memory: &Memory) {
     let (harts, fraction) = (settings.harts.load(Relaxed), settings.high_fraction.load(Relaxed));
     for zone in &memory.zones {
         zone.pcp.update(zone.managed_pages(), zone.watermark(Watermark::Low), harts, fraction);
+        zone.set_floors(memory.debug.is_on());
     }
 }
 
@@ -194,6 +198,35 @@ impl Zone {
         after.is_some_and(|after| after >= mark + self.lowmem_reserve(request.highest))
     }
 
+    /// Says how many pages are in blocks that are kept for the urgent. Under the lock, as all that changes the
+    /// floors.
+    pub(super) fn set_highatomic(&self, pages: u64) {
+        let before = self.highatomic.swap(pages, Relaxed);
+        for floor in &self.floors {
+            floor.store(floor.load(Relaxed).wrapping_sub(before).wrapping_add(pages), Relaxed);
+        }
+    }
+
+    /// Works out in advance what [`Zone::watermark_ok`] asks of the first try of every allocation, so that it is
+    /// one comparison there: the low mark, the reserve and what is kept for the urgent are to stay free. With
+    /// `checked` nothing may go without a look, and so nothing does.
+    fn set_floors(&self, checked: bool) {
+        let _lists = self.lists.lock();
+        let kept = self.watermark(Watermark::Low) + self.highatomic.load(Relaxed);
+        for (floor, highest) in self.floors.iter().zip(ZoneId::ALL) {
+            let pages = if checked { NOTHING } else { kept + self.lowmem_reserve(highest) };
+            floor.store(pages, Relaxed);
+        }
+    }
+
+    /// How many pages are free after the first try of an allocation had `pages`, if it may: as
+    /// [`Zone::watermark_ok`] with [`AllocFlags::LOW`] has it.
+    #[inline(always)]
+    pub(super) fn after_first_try(&self, pages: usize, highest: ZoneId) -> Option<u64> {
+        let after = self.free_pages().checked_sub(pages as u64)?;
+        (after >= self.floors[highest as usize].load(Relaxed)).then_some(after)
+    }
+
     /// Whether more than the high watermark is free (Linux: `zone_watermark_ok` with `high_wmark_pages`).
     pub(crate) fn is_above_high(&self) -> bool {
         self.free_pages() > self.watermark(Watermark::High) + self.lowmem_reserve(self.id)
@@ -202,7 +235,74 @@ impl Zone {
 
 #[cfg(test)]
 mod tests {
-    use super::default_min_free_kbytes;
+    use super::*;
+    use crate::gfp::Gfp;
+    use crate::host::HostMachine;
+    use crate::memory::memory;
+    use crate::page_alloc::alloc_pages;
+    use crate::page_alloc::debug::Checks;
+    use crate::zone::{FirstTry, MigrateType};
+
+    fn zone() -> &'static Zone {
+        memory().zone(ZoneId::Dma32)
+    }
+
+    /// That a first try may have just what the long way allows it.
+    fn check_floors() {
+        let low = Request { flags: AllocFlags::LOW, highest: ZoneId::Dma32 };
+        for highest in ZoneId::ALL {
+            let request = Request { highest, ..low };
+            let most = (0..=zone().free_pages() as usize)
+                .rev()
+                .find(|&pages| zone().watermark_ok(Order::ZERO, pages, request));
+            let Some(most) = most else {
+                assert_eq!(zone().after_first_try(1, highest), None);
+                continue;
+            };
+            assert_eq!(zone().after_first_try(most, highest), Some(zone().free_pages() - most as u64));
+            assert_eq!(zone().after_first_try(most + 1, highest), None);
+        }
+    }
+
+    #[test]
+    fn a_first_try_keeps_to_the_mark() {
+        let machine = HostMachine::new(256 << 20, 1);
+        check_floors();
+        memory().set_watermark_scale_factor(1000).unwrap();
+        check_floors();
+        memory().set_lowmem_reserve_ratio([2, 1, 0, 0]);
+        check_floors();
+        memory().set_watermark_scale_factor(10).unwrap();
+        // Down to the mark, so that the urgent keep a block.
+        let user = Gfp::HIGHUSER_MOVABLE | Gfp::NOWARN;
+        let taken: Vec<_> = std::iter::from_fn(|| alloc_pages(user, Order::ZERO).ok()).collect();
+        let urgent = alloc_pages(Gfp::ATOMIC, Order::new(2).unwrap()).unwrap();
+        assert_ne!(zone().info().highatomic, 0);
+        check_floors();
+        drop(taken);
+        check_floors();
+        drop(urgent);
+        assert!(zone().unreserve_highatomic(MigrateType::Movable, crate::zone::Force::Yes));
+        check_floors();
+        drop(machine);
+    }
+
+    #[test]
+    fn a_first_try_does_not_wait_and_is_never_unlooked_at() {
+        let machine = HostMachine::new(64 << 20, 1);
+        let order = Order::new(4).unwrap();
+        let first_try = || zone().first_try(order, MigrateType::Movable, ZoneId::Movable);
+        let others = zone().lists.lock();
+        assert!(matches!(first_try(), FirstTry::Nothing));
+        drop(others);
+        assert!(matches!(first_try(), FirstTry::Larger(_)));
+        drop(machine);
+        let options = crate::memory::BootOptions { checks: Checks::POISON, ..Default::default() };
+        let machine = HostMachine::with_ram(&[(crate::host::RAM_BASE, 64 << 20)], 1, options);
+        assert!(matches!(first_try(), FirstTry::Nothing));
+        assert!(alloc_pages(Gfp::NOWAIT, order).is_ok());
+        drop(machine);
+    }
 
     #[test]
     fn the_formula_is_linuxs() {
