@@ -31,6 +31,7 @@ pub mod sbi;
 pub mod sched;
 mod selftest;
 pub mod signal;
+mod string;
 pub mod symbols;
 pub mod syscall;
 pub mod task;

@@ -2,6 +2,7 @@
 //! place of init, and powers off with status 0 if all held. A failure is a panic.
 
 pub(crate) mod slab;
+mod string;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -31,6 +32,7 @@ pub(crate) fn run(_: usize) {
         ("functions run on other harts", calls),
         ("threads and memory go when they end", churn),
         ("a user copy survives a bad pointer", copies),
+        ("memory is copied and set at any alignment", string::run),
     ];
     for (name, test) in tests {
         let start = time::now();

@@ -27,13 +27,16 @@ pub const KERNEL_IMAGE: u64 = 0xffff_ffff_8000_0000;
 
 const SSTATUS_SIE: usize = 1 << 1;
 
+/// How many blocks [`Hot::clear_page`] clears between two looks whether it is through.
+const ZERO_UNROLL: usize = 8;
+
 /// Bytes that one `cbo.zero` clears, or 0 where the harts lack Zicboz. Set once, at boot.
 static ZERO_BLOCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells how many bytes one `cbo.zero` clears (`riscv,cboz-block-size` of the device tree).
-/// Ignored unless a power of two that divides a page.
+/// Ignored unless a power of two of which a page has as many as are cleared at a time.
 pub fn set_zero_block(bytes: usize) {
-    if bytes.is_power_of_two() && (8..=PAGE_SIZE).contains(&bytes) {
+    if bytes.is_power_of_two() && (8..=PAGE_SIZE / ZERO_UNROLL).contains(&bytes) {
         ZERO_BLOCK.store(bytes, Relaxed);
     }
 }
@@ -116,13 +119,16 @@ impl Hot for Riscv {
                 ".option push",
                 ".option arch, +zicboz",
                 "2:",
+                ".rept {unroll}",
                 "cbo.zero ({at})",
                 "add {at}, {at}, {step}",
+                ".endr",
                 "bltu {at}, {end}, 2b",
                 ".option pop",
                 at = inout(reg) page => _,
                 step = in(reg) step,
                 end = in(reg) page.wrapping_add(PAGE_SIZE),
+                unroll = const ZERO_UNROLL,
                 options(nostack),
             );
         }
@@ -134,24 +140,26 @@ impl Hot for Riscv {
         unsafe {
             asm!(
                 "2:",
-                "ld {a}, 0({src})",
-                "ld {b}, 8({src})",
-                "ld {c}, 16({src})",
-                "ld {d}, 24({src})",
-                "ld {e}, 32({src})",
-                "ld {f}, 40({src})",
-                "ld {g}, 48({src})",
-                "ld {h}, 56({src})",
-                "sd {a}, 0({dst})",
-                "sd {b}, 8({dst})",
-                "sd {c}, 16({dst})",
-                "sd {d}, 24({dst})",
-                "sd {e}, 32({dst})",
-                "sd {f}, 40({dst})",
-                "sd {g}, 48({dst})",
-                "sd {h}, 56({dst})",
-                "addi {src}, {src}, 64",
-                "addi {dst}, {dst}, 64",
+                ".irp block, 0, 64, 128, 192",
+                "ld {a}, \\block + 0({src})",
+                "ld {b}, \\block + 8({src})",
+                "ld {c}, \\block + 16({src})",
+                "ld {d}, \\block + 24({src})",
+                "ld {e}, \\block + 32({src})",
+                "ld {f}, \\block + 40({src})",
+                "ld {g}, \\block + 48({src})",
+                "ld {h}, \\block + 56({src})",
+                "sd {a}, \\block + 0({dst})",
+                "sd {b}, \\block + 8({dst})",
+                "sd {c}, \\block + 16({dst})",
+                "sd {d}, \\block + 24({dst})",
+                "sd {e}, \\block + 32({dst})",
+                "sd {f}, \\block + 40({dst})",
+                "sd {g}, \\block + 48({dst})",
+                "sd {h}, \\block + 56({dst})",
+                ".endr",
+                "addi {src}, {src}, 256",
+                "addi {dst}, {dst}, 256",
                 "bltu {src}, {end}, 2b",
                 src = inout(reg) src => _,
                 dst = inout(reg) dst => _,
