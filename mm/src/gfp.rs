@@ -33,7 +33,8 @@ bitflags! {
         const RETRY_MAYFAIL = 1 << 11;
         /// Fail rather than reclaim much.
         const NORETRY = 1 << 12;
-        /// May not fail. Only at the sites that `zone` lists, each with its reserve.
+        /// May not fail: waits, of two pages at most. No site of the kernel asks for it; one that did would have to say
+        /// here what it cannot do without, and what frees that.
         const NOFAIL = 1 << 13;
         /// May use the reserves below the minimum watermark.
         const MEMALLOC = 1 << 14;

@@ -20,7 +20,7 @@ macro_rules! items {
         }
 
         impl Item {
-            /// All items, in the order of `/proc/vmstat`.
+            /// All items.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Its name in `/proc/vmstat`.

@@ -88,9 +88,7 @@ pub struct FreeArm {
     pub(crate) next: AtomicPtr<Page>,
     /// The block before; null for the first. Not kept on harts' lists.
     pub(crate) prev: AtomicPtr<Page>,
-    /// log2 of the block's pages.
-    pub(crate) order: AtomicU32,
-    /// The list that it is on (buddy: the migrate type).
+    /// The number of the list that it is on, in the buddy allocator: its mobility and order.
     pub(crate) list: AtomicU32,
 }
 

@@ -153,9 +153,8 @@ impl SlabState {
 }
 
 impl Memory {
-    /// Gives harts 0 to `harts - 1` their sheaves, and watches and wipes what `slab_debug` and the checks
-    /// of pages say. Called once, when
-    /// pages can be allocated.
+    /// Gives harts 0 to `harts - 1` their sheaves, and watches and wipes what `slab_debug` and the checks of pages
+    /// say. Called once, when pages can be allocated.
     ///
     /// # Errors
     /// No memory.

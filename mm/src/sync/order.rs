@@ -102,8 +102,6 @@ ranks! {
     SlabCaches,
     /// The list of partly used slabs of one cache.
     Slab,
-    /// A hart's own page lists.
-    Pcp,
     /// Working out the zones' watermarks.
     Watermarks,
     /// A zone's free lists.
