@@ -32,7 +32,7 @@ pub(crate) use seat::{Asked, Seat};
 pub(crate) use tune::Settings;
 use tune::State;
 
-/// What [`seat`] stands on. `mm/tests/loom.rs` gives it loom's instead.
+/// What [`seat`] stands on. `mm/tests/loom` gives it loom's instead.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -4,7 +4,7 @@
 //! A hart that is there looks at nothing on its fast path: others never touch its lists, they leave word that they
 //! want them drained and make it serve that, in an interrupt or the next time that it looks. A hart that goes
 //! away leaves its seat, and who finds an empty one takes it for as long as it drains; the hart waits for that
-//! when it comes back. `mm/tests/loom.rs` models this very source.
+//! when it comes back. `mm/tests/loom` models this very source.
 
 use super::shim::{AtomicU32, Ordering, relax};
 
@@ -71,13 +71,16 @@ impl Seat {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let next = match seen {
-                0 => return Asked::Done,
+                // Written although it changes nothing: the hart's arrival comes after this then, and sees what was
+                // done before the request.
+                0 => 0,
                 _ if seen & TAKEN != 0 => return Asked::Other,
                 _ if seen & HERE != 0 => seen | WANTED,
                 _ => USED | TAKEN,
             };
             // Also where the word is there already: its hart must see what was done before this request.
             match self.0.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if next == 0 => return Asked::Done,
                 Ok(_) if next & HERE != 0 => return Asked::Hart,
                 Ok(_) => {
                     drain();
@@ -92,6 +95,8 @@ impl Seat {
     /// The hart, which is there, looks whether it is asked, and drains then.
     pub(crate) fn serve(&self, drain: impl FnOnce()) {
         if self.0.load(Ordering::Relaxed) & WANTED != 0 {
+            // Again, with Acquire: what was done before the request decides where pages go, now and from here on.
+            self.0.load(Ordering::Acquire);
             drain();
             // Release, so that who waits sees the pages where they went. After the drain: who asks before this
             // finds nothing in the lists that was there when it asked.
@@ -106,6 +111,7 @@ impl Seat {
 
     /// Whether a request waits for the hart.
     #[cfg(loom)]
+    #[allow(dead_code)]
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.load(Ordering::Acquire) & WANTED != 0
     }

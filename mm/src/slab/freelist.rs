@@ -6,7 +6,7 @@
 //! the first object stays, and a word that came back to an old value means what it meant: no tag is
 //! needed. Linux: `slab_update_freelist`, `__slab_free`, `acquire_slab` in `mm/slub.c`.
 //!
-//! The room stands on borrowed cells, so that `mm/tests/loom.rs` models this very source.
+//! The room stands on borrowed cells, so that `mm/tests/loom` models this very source.
 
 use bitfield_struct::bitfield;
 

@@ -46,7 +46,7 @@ pub use state::{drain, drain_all};
 pub use string::KString;
 pub use vec::{Drain, IntoIter, KVec};
 
-/// What [`freelist`] and [`sheaf`] stand on; `mm/tests/loom.rs` gives them loom's instead.
+/// What [`freelist`] and [`sheaf`] stand on; `mm/tests/loom` gives them loom's instead.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 }

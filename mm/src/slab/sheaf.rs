@@ -6,7 +6,7 @@
 //! needs another load. A sheaf is full and empty at once until its cache uses it: every operation goes
 //! the slow way then, which sets it up.
 //!
-//! Models of `mm/tests/loom.rs` are of this very source.
+//! Models of `mm/tests/loom` are of this very source.
 
 use core::ptr::{NonNull, null_mut};
 

@@ -24,7 +24,7 @@ pub use rwsem::{ReadGuard, RwSem, WriteGuard};
 pub use seq::SeqCount;
 pub use spin::{IrqSpinGuard, IrqSpinLock, MaskedGuard, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
 
-/// What the algorithms in [`raw`] and [`seq`] stand on. `mm/tests/loom.rs` gives them loom's instead, and
+/// What the algorithms in [`raw`] and [`seq`] stand on. `mm/tests/loom` gives them loom's instead, and
 /// models the very same source.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicU32, Ordering, fence};

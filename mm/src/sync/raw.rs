@@ -1,4 +1,4 @@
-//! The sleeping locks' algorithms, without their values: what loom models (`mm/tests/loom.rs`).
+//! The sleeping locks' algorithms, without their values: what loom models (`mm/tests/loom`).
 //!
 //! Both have a fast path of one compare-and-swap. The mutex is the three-state futex mutex. The
 //! reader/writer semaphore is phase-fair: once anybody waits, nobody passes by; who gives the lock

@@ -1,10 +1,8 @@
 //! Grouping by mobility: each block of 2 MiB says how its pages may be got back, and which zone it is of
-//! (Linux: `enum migratetype`, `get_pageblock_migratetype`). The word is in the descriptor of the block's
-//! first page, and is written under the zone's lock.
+//! (Linux: `enum migratetype`, `get_pageblock_migratetype`). The word ([`BlockWord`]) is in the
+//! descriptor of the block's first page.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-use super::{BLOCK_ORDER, ZoneId};
+use super::{BLOCK_ORDER, BlockWord, ZoneId};
 use crate::gfp::Gfp;
 use crate::page::{Page, PagePtr};
 
@@ -74,25 +72,11 @@ impl MigrateType {
 
 const _: () = assert!(Gfp::RECLAIMABLE.bits() == 2 * Gfp::MOVABLE.bits());
 
-const KIND_MASK: u32 = 7;
-const ZONE_SHIFT: u32 = 4;
-
-/// What a block's first page knows of the block: its mobility and its zone.
-#[repr(transparent)]
-#[derive(Debug)]
-pub(crate) struct BlockWord(AtomicU32);
-
 impl BlockWord {
-    /// The number of its mobility.
-    #[inline(always)]
-    pub(super) fn kind(&self) -> u32 {
-        self.0.load(Relaxed) & KIND_MASK
-    }
-
-    /// Its zone.
+    /// The zone that the block is of.
     #[inline(always)]
     pub(crate) fn zone_id(&self) -> ZoneId {
-        ZoneId::from_index(self.0.load(Relaxed) >> ZONE_SHIFT)
+        ZoneId::from_index(self.zone())
     }
 }
 
@@ -132,31 +116,11 @@ impl Page {
 /// Says what block `first` starts is. At boot, or when the memory is new.
 pub(crate) fn init_block(first: PagePtr, zone: ZoneId, kind: MigrateType) {
     debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
-    first.block.0.store((zone as u32) << ZONE_SHIFT | kind as u32, Relaxed);
+    first.block.init(zone as u32, kind as u32);
 }
 
 /// Sets the mobility of the block that starts with `first`. Under the zone's lock.
 pub(super) fn set_block_type(first: PagePtr, kind: MigrateType) {
     debug_assert!(first.pfn().is_aligned(BLOCK_ORDER));
-    first.block.0.store(first.block.0.load(Relaxed) & !KIND_MASK | kind as u32, Relaxed);
-}
-
-/// Of the first page of an allocated block: where a hart's list is that it goes to when it is freed, in
-/// bytes from the hart's first list; kept here so that a free need not work it out. Written under the
-/// zone's lock.
-#[repr(transparent)]
-#[derive(Debug)]
-pub(crate) struct Home(AtomicU32);
-
-impl Home {
-    /// Bytes.
-    #[inline(always)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.load(Relaxed) as usize
-    }
-
-    #[inline(always)]
-    pub(super) fn set(&self, bytes: u32) {
-        self.0.store(bytes, Relaxed);
-    }
+    first.block.set_kind(kind as u32);
 }

@@ -16,6 +16,7 @@ mod migrate;
 mod reserve;
 mod steal;
 mod watermark;
+mod words;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -31,11 +32,17 @@ pub use isolate::NotIsolated;
 pub use layout::{Amount, Layout};
 pub(crate) use list::FreeLists;
 pub use migrate::MigrateType;
-pub(crate) use migrate::{BlockWord, Home, init_block};
+pub(crate) use migrate::init_block;
 pub use reserve::OutOfRange;
 use watermark::NOTHING;
 pub use watermark::{AllocFlags, Request, Watermark};
 pub(crate) use watermark::{Settings, update as update_watermarks};
+pub(crate) use words::{BlockWord, Home};
+
+/// What [`words`] stands on. `mm/tests/loom` gives it loom's instead.
+mod shim {
+    pub(super) use core::sync::atomic::{AtomicU32, Ordering};
+}
 
 /// log2 of the pages of a block whose pages have one mobility: 2 MiB (Linux: `pageblock_order`, the order
 /// of a huge page).
