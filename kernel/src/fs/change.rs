@@ -87,19 +87,24 @@ pub fn create_unnamed(dir: &Path, mode: u32, sealed: bool, caller: Caller<'_>) -
     Ok(dentry)
 }
 
+/// Where `text` names nothing yet: the directory, the name, and whether slashes follow it.
+fn vacant<'t>(caller: Caller<'_>, dirfd: i32, text: &'t [u8]) -> Result<(Path, &'t [u8], bool)> {
+    let mut walk = Walk::new(caller, dirfd, text, Lookup::empty())?;
+    let (dir, last, slashes) = walk.parent(text)?;
+    let Last::Name(name) = last else { return Err(Errno::EEXIST) };
+    match walk.last(name) {
+        Ok(_) => Err(Errno::EEXIST),
+        Err(Errno::ENOENT) => dir.inode().ops().may_add().map(|()| (dir, name, slashes)),
+        Err(e) => Err(e),
+    }
+}
+
 /// Makes `new` at `text` (mkdirat, mknodat, symlinkat).
 ///
 /// # Errors
 /// Those of the system calls.
 pub fn make(caller: Caller<'_>, dirfd: i32, text: &[u8], new: New<'_>, mode: u32) -> Result<()> {
-    let mut walk = Walk::new(caller, dirfd, text, Lookup::empty())?;
-    let (dir, last, slashes) = walk.parent(text)?;
-    let Last::Name(name) = last else { return Err(Errno::EEXIST) };
-    match walk.last(name) {
-        Ok(_) => return Err(Errno::EEXIST),
-        Err(Errno::ENOENT) => dir.inode().ops().may_add()?,
-        Err(e) => return Err(e),
-    }
+    let (dir, name, slashes) = vacant(caller, dirfd, text)?;
     if slashes && new.kind() != FileKind::Directory {
         return Err(Errno::ENOENT);
     }
@@ -207,14 +212,7 @@ fn retry(mut once: impl FnMut() -> Result<()>) -> Result<()> {
 /// # Errors
 /// Those of linkat(2).
 pub fn link(caller: Caller<'_>, old: &Path, dirfd: i32, text: &[u8]) -> Result<()> {
-    let mut walk = Walk::new(caller, dirfd, text, Lookup::empty())?;
-    let (dir, last, slashes) = walk.parent(text)?;
-    let Last::Name(name) = last else { return Err(Errno::EEXIST) };
-    match walk.last(name) {
-        Ok(_) => return Err(Errno::EEXIST),
-        Err(Errno::ENOENT) => dir.inode().ops().may_add()?,
-        Err(e) => return Err(e),
-    }
+    let (dir, name, slashes) = vacant(caller, dirfd, text)?;
     if slashes {
         return Err(Errno::ENOENT);
     }

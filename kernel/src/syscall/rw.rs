@@ -30,67 +30,59 @@ pub const HANDLERS: &[(u32, Handler)] = &[
     (nr::__NR_copy_file_range, copy_file_range),
 ];
 
-fn read(args: &Args) -> Result<usize> {
+/// The file, which is open for reading.
+fn readable(args: &Args) -> Result<KArc<File>> {
     let file = file(args)?;
-    if !file.can_read() {
-        return Err(Errno::EBADF);
-    }
-    file.read(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
+    if file.can_read() { Ok(file) } else { Err(Errno::EBADF) }
+}
+
+/// The file, which is open for writing.
+fn writable(args: &Args) -> Result<KArc<File>> {
+    let file = file(args)?;
+    if file.can_write() { Ok(file) } else { Err(Errno::EBADF) }
+}
+
+/// The file, which has positions and is open for writing, or else for reading; and the position.
+fn positioned(args: &Args, write: bool) -> Result<(KArc<File>, u64)> {
+    let pos = u64::try_from(args.long(3)).map_err(|_| Errno::EINVAL)?;
+    let file = file(args)?;
+    file.check_positioned(write)?;
+    Ok((file, pos))
+}
+
+fn read(args: &Args) -> Result<usize> {
+    readable(args)?.read(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
 }
 
 fn write(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_write() {
-        return Err(Errno::EBADF);
-    }
-    file.write(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
+    writable(args)?.write(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()))
 }
 
 fn readv(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_read() {
-        return Err(Errno::EBADF);
-    }
-    file.read(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
+    readable(args)?.read(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
 }
 
 fn writev(args: &Args) -> Result<usize> {
-    let file = file(args)?;
-    if !file.can_write() {
-        return Err(Errno::EBADF);
-    }
-    file.write(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
-}
-
-fn position(args: &Args) -> Result<u64> {
-    u64::try_from(args.long(3)).map_err(|_| Errno::EINVAL)
+    writable(args)?.write(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()))
 }
 
 fn pread64(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(false)?;
+    let (file, pos) = positioned(args, false)?;
     file.read_at(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()), pos)
 }
 
 fn pwrite64(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(true)?;
+    let (file, pos) = positioned(args, true)?;
     file.write_at(&mut IoBuf::user(user::segment(args.a[1], args.a[2])?.as_slice()), pos)
 }
 
 fn preadv(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(false)?;
+    let (file, pos) = positioned(args, false)?;
     file.read_at(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()), pos)
 }
 
 fn pwritev(args: &Args) -> Result<usize> {
-    let pos = position(args)?;
-    let file = file(args)?;
-    file.check_positioned(true)?;
+    let (file, pos) = positioned(args, true)?;
     file.write_at(&mut IoBuf::user(user::segments(args.a[1], args.a[2])?.as_slice()), pos)
 }
 
