@@ -42,7 +42,7 @@ pub use tree::{Entry, InsertError, Iter, IterBack, Reader, Stored, Tree};
 /// Slots of a node: with three words each, a node is twelve lines of 64 bytes and two words.
 pub const FANOUT: usize = 32;
 
-/// What the algorithms stand on; `mm/tests/loom.rs` gives them loom's instead, and models the very same source.
+/// What the algorithms stand on; `mm/tests/loom_maple.rs` gives them loom's instead, and models the very same source.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 

@@ -8,7 +8,7 @@
 //!
 //! Every word is an atomic, as readers look on while the writer is at work. Slots that hold nothing have `FREE` as `hi`,
 //! so that a search needs no length, and no pointer, so that no reader finds a node there that went long ago.
-//! Models of `mm/tests/loom.rs` are of this very source.
+//! Models of `mm/tests/loom_maple.rs` are of this very source.
 
 use core::array::from_fn;
 use core::ptr::{NonNull, null_mut};

@@ -1,7 +1,7 @@
 //! The tree without the types of its values, and without where its nodes come from: what the writer does.
 //!
 //! A change looks first whether it may be made and whether there are nodes enough, and is then made as a whole, between
-//! the steps of the root's count that readers without a lock go by. Models of `mm/tests/loom.rs` are of this very source.
+//! the steps of the root's count that readers without a lock go by. Models of `mm/tests/loom_maple.rs` are of this very source.
 
 use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};

@@ -1,6 +1,6 @@
 //! The root: what readers without a lock start from, and the count that tells them whether what they read was whole.
 //!
-//! Models of `mm/tests/loom.rs` are of this very source.
+//! Models of `mm/tests/loom_maple.rs` are of this very source.
 
 use core::ptr::null_mut;
 

@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn who_fails_to_lock_does_not_unlock() {
-        let _machine = HostMachine::new(16 << 20, 1);
+        let _machine = HostMachine::new(1 << 20, 1);
         let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
         let guard = folio.try_lock().unwrap();
         assert!(folio.try_lock().is_none());
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn the_lock_excludes_and_outlives_its_guard() {
-        let machine = HostMachine::new(16 << 20, 4);
+        let machine = HostMachine::new(1 << 20, 4);
         let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
         folio.set_private(0);
         let rounds = if cfg!(miri) { 20 } else { 2000 };
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_writeback_sees_its_end() {
-        let machine = HostMachine::new(16 << 20, 2);
+        let machine = HostMachine::new(1 << 20, 2);
         let folio = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap();
         folio.set_flags(PageFlags::WRITEBACK);
         std::thread::scope(|scope| {

@@ -10,11 +10,13 @@ use core::sync::atomic::{
 use rux_machine::{Hot, Hw};
 
 use super::{Page, PagePtr};
-use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr, VirtRange};
 use crate::memory::{Memory, memory};
 
-/// log2 of the bytes of a section.
-pub const SECTION_SHIFT: u32 = 27;
+/// log2 of the bytes of a section. Miri gets the smallest that a block of the largest order fits in, as it looks at
+/// each descriptor a thousand times more slowly.
+pub const SECTION_SHIFT: u32 =
+    if cfg!(miri) { Order::MAX.get() as u32 + crate::addr::PAGE_SHIFT } else { 27 };
 /// Bytes of memory in a section: what one 2 MiB leaf of descriptors describes.
 pub const SECTION_SIZE: u64 = 1 << SECTION_SHIFT;
 /// Frames in a section.
@@ -27,7 +29,7 @@ pub(crate) const SECTIONS: usize = 8192;
 /// Bytes of memory that can have descriptors.
 pub(crate) const MAX_MEMORY: u64 = SECTIONS as u64 * SECTION_SIZE;
 
-const _: () = assert!(SECTION_MAP_SIZE == 2 << 20);
+const _: () = assert!(cfg!(miri) || SECTION_MAP_SIZE == 2 << 20);
 
 /// Which sections have descriptors.
 #[derive(Debug)]

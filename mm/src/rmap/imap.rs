@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn promised_room_stays_when_others_take_all_there_is() {
-        let _machine = HostMachine::new(8 << 20, 1);
+        let _machine = HostMachine::new(1 << 20, 1);
         let (maps, core) = (FileMaps::new(), core());
         let promise = maps.promise(false).unwrap();
         let _injection = fail_after(0, Then::Fail);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_not_kept_gives_its_room_back() {
-        let _machine = HostMachine::new(8 << 20, 1);
+        let _machine = HostMachine::new(1 << 20, 1);
         let maps = FileMaps::new();
         drop(maps.promise(false).unwrap());
         assert_eq!(maps.lock().0.promised, 0);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_mapping_on_its_way_keeps_its_file_from_being_sealed() {
-        let _machine = HostMachine::new(8 << 20, 1);
+        let _machine = HostMachine::new(1 << 20, 1);
         let maps = FileMaps::new();
         let reader = maps.promise(false).unwrap();
         let writer = maps.promise(true).unwrap();
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn address_spaces_stand_in_the_order_of_their_birth() {
-        let _machine = HostMachine::new(8 << 20, 1);
+        let _machine = HostMachine::new(1 << 20, 1);
         // The slots of the first come free again for the last.
         let first: [_; 8] = core::array::from_fn(|_| core());
         let parent = core();

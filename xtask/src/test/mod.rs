@@ -36,7 +36,7 @@ impl<'a> Step<'a> {
 
 pub(crate) fn test(options: &TestOptions) -> Result<u8> {
     setup::for_test()?;
-    let mut steps = if options.on_linux { Vec::new() } else { host::steps() };
+    let mut steps = if options.on_linux { Vec::new() } else { host::steps(options) };
     steps.extend(machine::steps(options)?);
     if let Some(filter) = &options.filter {
         steps.retain(|step| step.name.contains(filter.as_str()));

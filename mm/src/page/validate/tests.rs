@@ -5,6 +5,9 @@ use crate::gfp::Gfp;
 use crate::host::HostMachine;
 use crate::page_alloc::{FolioRef, alloc_folio, alloc_pages, drain_pcp};
 
+/// Miri takes its time for each descriptor that is looked at.
+const RAM: usize = if cfg!(miri) { 1 << 20 } else { 16 << 20 };
+
 fn order(order: usize) -> Order {
     Order::new(order).unwrap()
 }
@@ -34,9 +37,8 @@ fn user_folio(order: Order) -> FolioRef {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn free_and_reserved_pages() {
-    let machine = HostMachine::new(16 << 20, 1);
+    let machine = HostMachine::new(RAM, 1);
     drop(alloc_pages(Gfp::KERNEL, Order::ZERO).unwrap());
     drain_pcp();
     let block = {
@@ -65,9 +67,8 @@ fn free_and_reserved_pages() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn references_and_types() {
-    let machine = HostMachine::new(16 << 20, 1);
+    let machine = HostMachine::new(RAM, 1);
     let page = alloc_pages(Gfp::KERNEL, Order::ZERO).unwrap();
     found(page.page(), "there are too many references to a page", |page| page.count().set_raw(0xc000_0000));
     found(page.page(), "a page is of no known type", |page| page.count().set_raw(1 | 0x8000_0009 << 32));
@@ -80,9 +81,8 @@ fn references_and_types() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn mapped_pages() {
-    let machine = HostMachine::new(16 << 20, 1);
+    let machine = HostMachine::new(RAM, 1);
     let folio = user_folio(Order::ZERO);
     folio.set_mapping(MappingWord::Anon(64));
     assert_eq!(folio.map_page(0), Some(0));
@@ -112,9 +112,8 @@ fn mapped_pages() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "walks all descriptors of a section: minutes under Miri")]
 fn compound_pages() {
-    let machine = HostMachine::new(16 << 20, 1);
+    let machine = HostMachine::new(RAM, 1);
     let folio = user_folio(order(2));
     let (head, tail) = (folio.head(), folio.page(2));
     found(tail, "a page of a compound page is no tail", |page| page.init_flags(PageFlags::empty()));

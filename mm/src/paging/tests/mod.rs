@@ -19,7 +19,7 @@ const MODES: &[Mode] = if cfg!(miri) { &[Mode::Sv57] } else { &[Mode::Sv39, Mode
 
 /// A machine with tables of `mode`.
 fn machine(mode: Mode, harts: usize) -> HostMachine {
-    let machine = HostMachine::new(8 << 20, harts);
+    let machine = HostMachine::new(if cfg!(miri) { 1 << 20 } else { 8 << 20 }, harts);
     memory().paging.mode.store(mode as u8, Relaxed);
     machine
 }

@@ -40,7 +40,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new() -> Self {
-        let machine = HostMachine::new(32 << 20, 1);
+        let machine = HostMachine::new(if cfg!(miri) { 2 << 20 } else { 32 << 20 }, 1);
         // What the machine keeps for good.
         zero_folio().unwrap();
         Self { machine, free: free_now(), committed: super::committed_pages() }
