@@ -1,6 +1,7 @@
 //! What of the kernel's own rooms can be tested without a program: `rux.selftest` on the command line runs this in
 //! place of init, and powers off with status 0 if all held. A failure is a panic.
 
+mod rcu;
 pub(crate) mod slab;
 mod string;
 
@@ -30,6 +31,8 @@ pub(crate) fn run(_: usize) {
         ("locks that sleep exclude", sleeping_locks),
         ("timers can be cancelled from elsewhere", timers),
         ("functions run on other harts", calls),
+        ("what a reader finds is there", rcu::readers),
+        ("a grace period ends", rcu::periods),
         ("threads and memory go when they end", churn),
         ("a user copy survives a bad pointer", copies),
         ("memory is copied and set at any alignment", string::run),

@@ -33,6 +33,7 @@ pub mod page;
 pub mod page_alloc;
 pub mod paging;
 mod pcp;
+pub mod rcu;
 pub mod rmap;
 pub mod slab;
 pub mod space;

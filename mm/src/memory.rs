@@ -21,7 +21,7 @@ use crate::stat::Counters;
 use crate::zone::{
     Amount, BLOCK_ORDER, Layout, MigrateType, Settings, Zone, ZoneId, init_block, update_watermarks,
 };
-use crate::{inject, page_alloc, slab};
+use crate::{inject, page_alloc, rcu, slab};
 
 /// What the command line says about memory.
 #[derive(Clone, Copy, Default, Debug)]
@@ -58,6 +58,7 @@ pub struct Memory {
     /// Whether threads may sleep yet; until then no allocation reclaims by itself.
     pub(crate) may_sleep: AtomicBool,
     pub(crate) inject: inject::State,
+    pub(crate) rcu: rcu::State,
     pub(crate) failures: FailureLog,
     /// Pages of RAM that were taken before there was an allocator, and are still.
     reserved: AtomicU64,
@@ -72,6 +73,7 @@ pub(crate) struct HartMemory {
     pub(crate) pcp: Pcp,
     pub(crate) seat: Seat,
     pub(crate) stat: Counters,
+    pub(crate) rcu: rcu::HartState,
     /// See `slab::state`.
     pub(crate) sheaves: AtomicPtr<u8>,
 }
@@ -82,6 +84,7 @@ impl HartMemory {
             pcp: Pcp::new(),
             seat: Seat::new(AtomicU32::new(0)),
             stat: Counters::new(),
+            rcu: rcu::HartState::new(),
             sheaves: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -110,6 +113,7 @@ impl Memory {
             device: device::State::new(),
             may_sleep: AtomicBool::new(false),
             inject: inject::State::new(),
+            rcu: rcu::State::new(),
             failures: FailureLog::new(),
             reserved: AtomicU64::new(0),
             committed: AtomicI64::new(0),
@@ -320,6 +324,11 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn hart(&self, hart: usize) -> &HartMemory {
         &self.harts[hart % MAX_HARTS]
+    }
+
+    /// What each hart has, by its index.
+    pub(crate) fn each_hart(&self) -> impl Iterator<Item = &HartMemory> {
+        self.harts.iter()
     }
 
     /// What each hart has that was ever there; the others have nothing.

@@ -131,6 +131,7 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
 
     let satp = memory::init(platform, image);
     trap::init_hart();
+    rux_mm::rcu::leave_idle();
     hart::set_online();
     console::init(platform);
     power::init(platform);
@@ -144,6 +145,7 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
     let init = |arg| {
         // From here on there is another thread to run while this one sleeps.
         rux_mm::memory().allow_sleep();
+        assert!(rux_mm::rcu::start(), "no memory for the thread of read-copy-update");
         if cmdline::flag("rux.selftest") {
             return selftest::run(arg);
         }

@@ -72,6 +72,7 @@ pub(super) extern "C" fn secondary() -> ! {
     trap::init_hart();
     current().sched.started.store(time::now(), Relaxed);
     rux_mm::page_alloc::hart_arrives();
+    rux_mm::rcu::leave_idle();
     hart::set_online();
     Hw::irq_enable();
     sched::run_idle()

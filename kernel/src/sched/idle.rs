@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering::Acquire;
 
 use arrayvec::ArrayVec;
 use rux_machine::{AtomicHartMask, HartMask, Hot, HotExt, Hw};
+use rux_mm::rcu;
 
 use super::{allowed, need_resched, switch_away};
 use crate::task::{Task, leave_space};
@@ -45,12 +46,15 @@ pub(crate) fn run_idle() -> ! {
         let index = Hw::hart();
         // Set before the queue is looked at: who queues after that sends an interrupt, and `wfi` sees it.
         IDLE.set(index);
+        rcu::tick();
         if need_resched() || hart::this().queue.waiting() != 0 || steal() {
             IDLE.clear(index);
             switch_away(true);
         } else {
             leave_space(hart::this());
+            rcu::go_idle();
             riscv::asm::wfi();
+            rcu::leave_idle();
             IDLE.clear(index);
         }
         Hw::irq_enable();

@@ -17,6 +17,7 @@ use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release
 
 use rux_machine::{HartMask, Hot, Hw, IrqGuard};
 use rux_mm::error::AllocError;
+use rux_mm::rcu;
 
 pub(crate) use dead::{announce, settle};
 #[cfg(debug_assertions)]
@@ -79,6 +80,7 @@ fn switch_away(keep: bool) {
     let hart = hart::this();
     let prev = current();
     prev.info().need_resched.store(0, Relaxed);
+    rcu::quiescent();
     let now = time::now();
     account(hart, prev, now, prev.sched.in_user.load(Relaxed));
     let next = {
@@ -185,6 +187,7 @@ pub(crate) fn tick(user: bool) {
         hart.trim.store(now + time::SECOND, Relaxed);
         rux_mm::page_alloc::tick();
     }
+    rcu::tick();
     let first = hart.queue.lock().first_key();
     if first.is_some_and(|first| first <= task.sched.runtime_weighted.load(Relaxed)) {
         task.info().need_resched.store(1, Relaxed);

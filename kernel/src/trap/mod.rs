@@ -12,7 +12,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering::Relaxed;
 
 use linux_raw_sys::general::{BUS_ADRALN, ILL_ILLOPC, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, TRAP_BRKPT};
-use rux_machine::{Hot, Hw, IrqGuard};
+use rux_machine::{Hot, Hw, IrqGuard, Scope};
 use rux_mm::addr::VirtAddr;
 use rux_mm::fault::{Access, Outcome, handle_mm_fault};
 
@@ -254,9 +254,15 @@ pub(crate) fn fault_in(addr: VirtAddr, access: Access) -> Result<(), Efault> {
 fn interrupt(cause: usize, user: bool) {
     let hart = hart::this();
     hart.interrupts.store(hart.interrupts.load(Relaxed) + 1, Relaxed);
-    // Nothing in an interrupt may switch threads: that is for its end.
     let info = current().info();
+    if info.preempt.load(Relaxed) == 0 {
+        rux_mm::rcu::quiescent();
+    }
+    // Nothing in an interrupt may switch threads: that is for its end.
     info.preempt_disable();
+    // What the thread may and may not do while it allocates is not the interrupt's.
+    let scope = info.scope();
+    info.set_scope(Scope(0));
     match cause {
         cause::TIMER => {
             if time::interrupt() {
@@ -267,6 +273,7 @@ fn interrupt(cause: usize, user: bool) {
         cause::EXTERNAL => plic::interrupt(),
         _ => log::warn!("unexpected interrupt {:#x}", cause & !INTERRUPT),
     }
+    info.set_scope(scope);
     let _ = info.preempt_enable();
 }
 

@@ -18,6 +18,7 @@ use crate::inject;
 use crate::memory::{memory, this_hart};
 use crate::page::PagePtr;
 use crate::pcp;
+use crate::rcu;
 use crate::stat::{self, Item};
 use crate::zone::{AllocFlags, Force, MigrateType, Request, Zone, ZoneId};
 
@@ -142,6 +143,7 @@ fn harder(gfp: Gfp, order: Order) -> Result<PagePtr, AllocError> {
 
 fn reclaiming(gfp: Gfp, order: Order, flags: AllocFlags) -> Option<PagePtr> {
     stat::inc(Item::allocstall(ZoneId::of(gfp)));
+    rcu::expedite();
     drain_all();
     if let Some(page) = take(gfp, order, flags) {
         return Some(page);

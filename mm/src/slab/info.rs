@@ -33,8 +33,6 @@ pub struct CacheInfo {
     pub objects_per_slab: usize,
     /// Pages of a slab of the usual size.
     pub pages_per_slab: usize,
-    /// Slabs with an object in use, or on a hart's sheaf.
-    pub active_slabs: usize,
     /// All slabs.
     pub slabs: usize,
     /// Whether its pages are accounted as reclaimable.
@@ -81,7 +79,8 @@ impl fmt::Display for CacheInfo {
             0,
             0,
             0,
-            self.active_slabs,
+            // SLUB does not tell which are empty either.
+            self.slabs,
             self.slabs,
             0
         )
@@ -96,11 +95,10 @@ impl KmemCache {
 
     fn info(&self) -> CacheInfo {
         let lists = self.lists.lock();
-        let (mut free, mut empty) = (0, 0);
+        let mut free = 0;
         for slab in lists.partial.iter() {
             let word = slab_word(slab);
             free += (word.objects() - word.in_use()) as usize;
-            empty += word.is_empty() as usize;
         }
         let (objects, slabs) = (self.objects.load(Relaxed), self.slabs.load(Relaxed));
         drop(lists);
@@ -112,7 +110,6 @@ impl KmemCache {
             object_size: self.geometry().stride,
             objects_per_slab: self.geometry().objects_in(self.geometry().order),
             pages_per_slab: self.geometry().order.pages(),
-            active_slabs: slabs.saturating_sub(empty),
             slabs,
             reclaimable: self.shape.reclaimable,
             offset: self.offset,

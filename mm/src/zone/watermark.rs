@@ -229,7 +229,7 @@ impl Zone {
 
     /// Whether more than the high watermark is free (Linux: `zone_watermark_ok` with `high_wmark_pages`).
     pub(crate) fn is_above_high(&self) -> bool {
-        self.free_pages() > self.watermark(Watermark::High) + self.lowmem_reserve(self.id)
+        self.free_pages() > self.watermark(Watermark::High) + self.lowmem_reserve(ZoneId::Movable)
     }
 }
 

@@ -34,6 +34,8 @@ fn read(buf: &mut IoBuf<'_>, pos: &mut u64, of: fn(Pfn) -> u64) -> Result<usize>
         let first = *pos / BYTES;
         let count = AT_ONCE.min(end - first).min(buf.left() as u64 / BYTES);
         bytes.clear();
+        // Once: from then on there is room for as many.
+        bytes.reserve((count * BYTES) as usize, Gfp::KERNEL)?;
         for pfn in first..first + count {
             bytes.extend_from_slice(&of(Pfn::new(pfn)).to_ne_bytes(), Gfp::KERNEL)?;
         }
