@@ -20,7 +20,7 @@ use crate::filemap::{FileError, Mapping};
 use crate::gfp::Gfp;
 use crate::page::PageFlags;
 use crate::page_alloc::FolioRef;
-use crate::paging::{AnyEntry, Bits, Kind, NoPte, PteGuard};
+use crate::paging::{AnyEntry, Bits, Kind, LastTable, NoPte, PteGuard};
 use crate::slab::KArc;
 use crate::space::{Layout, Space, SpaceCore};
 use crate::stat::{self, Item};
@@ -163,7 +163,7 @@ fn find_and_fault(space: &Space, layout: &Layout, addr: VirtAddr, access: Access
     if !vma.flags().intersects(wanted) {
         return Step::NotAllowed;
     }
-    Fault { core: &space.core, layout, vma, addr: addr.page_floor(), access }.serve()
+    Fault::new(&space.core, layout, vma, addr.page_floor(), access).serve()
 }
 
 /// One fault in one mapping, whose rights allow the access, or are not to count.
@@ -174,12 +174,28 @@ pub(crate) struct Fault<'a> {
     /// Page-aligned, within the mapping.
     pub(crate) addr: VirtAddr,
     pub(crate) access: Access,
+    /// The table over the address, if it was there when [`Fault::serve`] looked.
+    table: Option<LastTable<'a>>,
 }
 
 impl<'a> Fault<'a> {
+    /// `addr` is page-aligned and within `vma`.
+    #[inline]
+    pub(crate) fn new(
+        core: &'a SpaceCore,
+        layout: &'a Layout,
+        vma: &'a Vma,
+        addr: VirtAddr,
+        access: Access,
+    ) -> Self {
+        Self { core, layout, vma, addr, access, table: None }
+    }
+
     /// By what is in the table (Linux: `handle_pte_fault`).
-    pub(crate) fn serve(&self) -> Step {
-        let entry = match self.core.tables.lookup(self.addr) {
+    pub(crate) fn serve(mut self) -> Step {
+        let (entry, table) = self.core.tables.lookup_last(self.addr);
+        self.table = table;
+        let entry = match entry {
             AnyEntry::Pte(entry) => entry,
             upper if upper.kind() == Kind::None => return self.missing(),
             // Nothing in user space is mapped by larger leaves yet; what else is there has no page to give.
@@ -202,6 +218,9 @@ impl<'a> Fault<'a> {
 
     /// Locks the table over the address.
     fn lock_table(&self) -> Result<PteGuard<'a>, Step> {
+        if let Some(guard) = self.table.and_then(|table| table.lock(self.addr)) {
+            return Ok(guard);
+        }
         self.core.tables.lock_pte(self.addr, Gfp::USER).map_err(|error| match error {
             NoPte::OutOfMemory => Step::Oom,
             NoPte::Huge(_) => Step::Again,

@@ -74,6 +74,15 @@ impl Offset {
     }
 }
 
+/// The last-level table over an address as a look found it: to be locked without going down again, for as long as
+/// tables are kept from being freed.
+#[derive(Clone, Copy, Debug)]
+pub struct LastTable<'a> {
+    parent: &'a Slot<Pmd>,
+    entry: Entry<Pmd>,
+    at: At,
+}
+
 impl PageTables {
     /// The table above the last level over `addr`, if it is there.
     #[inline(always)]
@@ -97,16 +106,21 @@ impl PageTables {
         }
     }
 
+    /// The last-level table over `addr`, if there is one.
+    #[inline(always)]
+    fn quick_last(&self, addr: VirtAddr) -> Option<LastTable<'_>> {
+        let offset = Offset::get();
+        let pmd = self.quick_pmd(offset, addr)?;
+        // SAFETY: an entry led there, and the caller keeps tables from being freed.
+        let parent = unsafe { pmd.slot::<Pmd>(addr) };
+        let entry = parent.get();
+        Some(LastTable { parent, entry, at: offset.follow(entry)? })
+    }
+
     /// The last-level entry of `addr`, if there is a table for it.
     #[inline(always)]
     pub(super) fn quick_pte(&self, addr: VirtAddr) -> Option<Entry<Pte>> {
-        let offset = Offset::get();
-        let pmd = self.quick_pmd(offset, addr)?;
-        // SAFETY: their entries led there, and the caller keeps tables from being freed.
-        unsafe {
-            let pte = offset.follow(pmd.slot::<Pmd>(addr).get())?;
-            Some(pte.slot::<Pte>(addr).get())
-        }
+        Some(self.quick_last(addr)?.get(addr))
     }
 
     /// Locks the last-level table over `addr`, if there is one, nobody else has it locked, and it did not go in this
@@ -114,15 +128,15 @@ impl PageTables {
     #[inline(always)]
     #[track_caller]
     pub(super) fn quick_lock(&self, addr: VirtAddr) -> Option<PteGuard<'_>> {
-        let offset = Offset::get();
-        let pmd = self.quick_pmd(offset, addr)?;
-        // SAFETY: their entries led there, and the caller keeps tables from being freed.
-        unsafe {
-            let slot = pmd.slot::<Pmd>(addr);
-            let entry = slot.get();
-            let pte = offset.follow(entry)?;
-            let lock = Table::<Pte>::at(entry.table_pfn()).lock_at_once()?;
-            PteGuard::new(&*pte.ptr(), lock, Parent::new(slot, entry), addr)
+        self.quick_last(addr)?.lock(addr)
+    }
+
+    /// As [`PageTables::lookup`], with the last-level table if there is one.
+    #[inline(always)]
+    pub fn lookup_last(&self, addr: VirtAddr) -> (AnyEntry, Option<LastTable<'_>>) {
+        match self.quick_last(addr) {
+            Some(last) => (AnyEntry::Pte(last.get(addr)), Some(last)),
+            None => (self.look(addr).unwrap_or_else(|last| last), None),
         }
     }
 
@@ -169,6 +183,26 @@ impl PageTables {
         let table = step(step(pud, addr)?, addr)?;
         // SAFETY: as above.
         Ok(AnyEntry::Pte(unsafe { table.slot(addr) }.get()))
+    }
+}
+
+impl<'a> LastTable<'a> {
+    /// The entry of `addr`, which the table is over.
+    #[inline(always)]
+    fn get(self, addr: VirtAddr) -> Entry<Pte> {
+        // SAFETY: an entry led there, and who has this keeps tables from being freed.
+        unsafe { self.at.slot::<Pte>(addr) }.get()
+    }
+
+    /// Locks it for a look at `addr`, which it is over, if nobody else has it locked and nothing took its place.
+    #[inline(always)]
+    #[track_caller]
+    pub fn lock(self, addr: VirtAddr) -> Option<PteGuard<'a>> {
+        // SAFETY: as above.
+        unsafe {
+            let lock = Table::<Pte>::at(self.entry.table_pfn()).lock_at_once()?;
+            PteGuard::new(&*self.at.ptr(), lock, Parent::new(self.parent, self.entry), addr)
+        }
     }
 }
 

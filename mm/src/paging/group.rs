@@ -15,12 +15,31 @@ pub(super) const GROUP: usize = 4;
 /// The bytes that a group covers.
 pub(super) const GROUP_BYTES: u64 = (GROUP * PAGE_SIZE) as u64;
 
-/// The entries of the group, if all are leaves with A and D. With the table locked they stay so until they are stored to.
-#[inline(always)]
-pub(super) fn in_use(group: &[Slot<Pte>; GROUP]) -> Option<[Entry; GROUP]> {
-    let entries = group.each_ref().map(Slot::get);
-    let common = entries.iter().fold(u64::MAX, |common, entry| common & entry.bits());
-    Entry::<Pte>::from_bits(common).has(Bits::V.union(Bits::A).union(Bits::D)).then_some(entries)
+/// What the entries of a group are together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Group {
+    /// All are empty.
+    Empty,
+    /// All are leaves with A and D: with the table locked they stay so until they are stored to.
+    InUse([Entry; GROUP]),
+    /// To be looked at one by one.
+    Mixed,
+}
+
+impl Group {
+    /// Looks at a group whose table is locked.
+    #[inline(always)]
+    pub(super) fn of(group: &[Slot<Pte>; GROUP]) -> Self {
+        let entries = group.each_ref().map(Slot::get_locked);
+        let common = entries.iter().fold(u64::MAX, |common, entry| common & entry.bits());
+        if Entry::<Pte>::from_bits(common).has(Bits::V.union(Bits::A).union(Bits::D)) {
+            Self::InUse(entries)
+        } else if entries.iter().fold(0, |any, entry| any | entry.bits()) == Entry::<Pte>::NONE.bits() {
+            Self::Empty
+        } else {
+            Self::Mixed
+        }
+    }
 }
 
 /// From the first to the last entry of a table that the hardware may still translate by: told to the gather once a table.
@@ -64,7 +83,7 @@ mod tests {
     fn a_group_is_in_use_only_if_the_hardware_has_nothing_to_set_in_any() {
         let used = Entry::leaf(Pfn::new(5), Prot::USER_RW).dirty();
         let group: [Slot<Pte>; GROUP] = core::array::from_fn(|_| Slot::new(used));
-        assert_eq!(in_use(&group), Some([used; GROUP]));
+        assert_eq!(Group::of(&group), Group::InUse([used; GROUP]));
         let others = [
             Entry::NONE,
             used.without(Bits::A),
@@ -75,9 +94,11 @@ mod tests {
         for slot in &group {
             for other in others {
                 slot.set(other);
-                assert_eq!(in_use(&group), None, "{other:?}");
+                assert_eq!(Group::of(&group), Group::Mixed, "{other:?}");
             }
             slot.set(used);
         }
+        group.iter().for_each(|slot| slot.set(Entry::NONE));
+        assert_eq!(Group::of(&group), Group::Empty);
     }
 }

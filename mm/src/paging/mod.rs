@@ -28,6 +28,7 @@ mod tests;
 
 pub use context::probe_asids;
 pub use copy::{Copied, CopyEntry};
+pub use down::LastTable;
 pub use entry::{Bits, Entry, Kind, Marker, Migration, NonPresent, Prot, SwapEntry};
 pub use flush::serve_fence;
 pub use gather::Gather;

@@ -126,6 +126,12 @@ impl<L: Level> Slot<L> {
         Entry::from_bits(self.0.load(Ordering::Acquire))
     }
 
+    /// As [`Slot::get`], with the table locked: the lock has ordered what was set before.
+    #[inline(always)]
+    pub(super) fn get_locked(&self) -> Entry<L> {
+        Entry::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
     /// Sets the entry. For one that was not valid, or has A and D: of another leaf, A or D set at this moment would be
     /// lost.
     #[inline(always)]

@@ -11,7 +11,7 @@ use core::ops::ControlFlow;
 
 use super::entry::Entry;
 use super::gather::Gather;
-use super::group::{GROUP, GROUP_BYTES, Stale, in_use};
+use super::group::{GROUP, GROUP_BYTES, Group, Stale};
 use super::level::{Level, Pte, Upper};
 use super::table::{Slot, Table};
 use super::tables::PageTables;
@@ -130,9 +130,20 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
             // Where the groups begin that were taken out whole, one after the other, and are not in `stale` yet.
             let mut run = at;
             for group in groups {
-                if self.gather.room() >= GROUP && self.take_group(group, at) {
-                    at = at + GROUP_BYTES;
-                    continue;
+                match Group::of(group) {
+                    Group::Empty => {
+                        stale.add(run, at - run);
+                        at = at + GROUP_BYTES;
+                        run = at;
+                        continue;
+                    }
+                    Group::InUse(entries)
+                        if self.gather.room() >= GROUP && self.take_group(group, entries, at) =>
+                    {
+                        at = at + GROUP_BYTES;
+                        continue;
+                    }
+                    Group::InUse(_) | Group::Mixed => {}
                 }
                 // A full one would flush at the next page: with the table locked, and not told of `stale` yet.
                 if self.gather.is_full() {
@@ -159,11 +170,10 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
 }
 
 impl<Z: Zap> Zapper<'_, '_, Z> {
-    /// Takes out the entries of `group` if all are in use and none is to be kept. The gather has room for them.
+    /// Takes out the `entries` of `group`, which are in use, if none is to be kept. The gather has room for them.
     #[inline(always)]
-    fn take_group(&mut self, group: &[Slot<Pte>; GROUP], at: VirtAddr) -> bool {
+    fn take_group(&mut self, group: &[Slot<Pte>; GROUP], entries: [Entry; GROUP], at: VirtAddr) -> bool {
         let page = |index: usize| at + (index * PAGE_SIZE) as u64;
-        let Some(entries) = in_use(group) else { return false };
         if entries.iter().enumerate().any(|(index, &entry)| self.zap.keeps(page(index), entry)) {
             return false;
         }
@@ -178,7 +188,7 @@ impl<Z: Zap> Zapper<'_, '_, Z> {
     #[inline(always)]
     fn take_some(&mut self, slots: &[Slot<Pte>], at: &mut VirtAddr, stale: &mut Stale) -> ControlFlow<()> {
         for slot in slots {
-            let (addr, entry) = (*at, slot.get());
+            let (addr, entry) = (*at, slot.get_locked());
             *at = addr + PAGE_SIZE as u64;
             if !entry.is_none() && !self.zap.keeps(addr, entry) {
                 let entry = slot.take();
@@ -263,12 +273,18 @@ impl<P: Protect> Walker for Protector<'_, '_, P> {
         // Where the groups begin that changed whole, one after the other, and are not in `stale` yet.
         let mut run = at;
         for group in groups {
-            if !self.change_group(group, at) {
-                self.changed(run, at, &mut stale);
-                self.change_some(group, at, &mut stale);
-                run = at + GROUP_BYTES;
+            let group_end = at + GROUP_BYTES;
+            match Group::of(group) {
+                Group::InUse(old) if self.change_group(group, old, at) => {}
+                what => {
+                    self.changed(run, at, &mut stale);
+                    if what != Group::Empty {
+                        self.change_some(group, at, &mut stale);
+                    }
+                    run = group_end;
+                }
             }
-            at = at + GROUP_BYTES;
+            at = group_end;
         }
         self.changed(run, at, &mut stale);
         self.change_some(rest, at, &mut stale);
@@ -285,10 +301,9 @@ impl<P: Protect> Protector<'_, '_, P> {
         self.pages += (end - start) / PAGE_SIZE as u64;
     }
 
-    /// Changes the entries of `group` if all are in use and all are to change.
+    /// Changes the entries of `group`, which are `old` and in use, if all are to change.
     #[inline(always)]
-    fn change_group(&mut self, group: &[Slot<Pte>; GROUP], at: VirtAddr) -> bool {
-        let Some(old) = in_use(group) else { return false };
+    fn change_group(&mut self, group: &[Slot<Pte>; GROUP], old: [Entry; GROUP], at: VirtAddr) -> bool {
         let mut new = old;
         for (index, new) in new.iter_mut().enumerate() {
             *new = self.protect.change(at + (index * PAGE_SIZE) as u64, old[index]);
@@ -304,7 +319,7 @@ impl<P: Protect> Protector<'_, '_, P> {
     #[inline(always)]
     fn change_some(&mut self, slots: &[Slot<Pte>], mut at: VirtAddr, stale: &mut Stale) {
         for slot in slots {
-            let entry = slot.get();
+            let entry = slot.get_locked();
             if !entry.is_none()
                 && let Some(old) = change(self.protect, at, slot, entry)
             {
