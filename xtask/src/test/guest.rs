@@ -202,6 +202,20 @@ pub(super) const GUESTS: &[Guest] = &[
     },
     Guest { smp: 4, seconds: 600, length: Length::Long, ..ours("memstress-60", &[ours!("memstress"), "60"]) },
     Guest { smp: 2, ..ours("files", &[ours!("files")]) },
+    // What the kernels are compared by: a row of each kind, without counting.
+    Guest {
+        expect: Expect::Contains("exec-10m\t"),
+        ..ours(
+            "bench",
+            &[ours!("bench"), "null-call", "map-unmap", "mincore", "vmas-read", "fork-small", "exec-10m"],
+        )
+    },
+    Guest {
+        smp: 2,
+        seconds: 300,
+        expect: Expect::Contains("fork, exit, wait\t"),
+        ..ours("scale", &[ours!("scale"), "1"])
+    },
     Guest {
         release: true,
         cpus: false,
