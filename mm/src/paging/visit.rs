@@ -177,7 +177,7 @@ impl<Z: Zap> Zapper<'_, '_, Z> {
         if entries.iter().enumerate().any(|(index, &entry)| self.zap.keeps(page(index), entry)) {
             return false;
         }
-        group.iter().for_each(|slot| slot.set(Entry::NONE));
+        group.iter().for_each(|slot| slot.set_known(Entry::NONE));
         for (index, entry) in entries.into_iter().enumerate() {
             self.zap.taken(page(index), entry, self.gather);
         }
@@ -311,7 +311,7 @@ impl<P: Protect> Protector<'_, '_, P> {
                 return false;
             }
         }
-        group.iter().zip(new).for_each(|(slot, new)| slot.set(new));
+        group.iter().zip(new).for_each(|(slot, new)| slot.set_known(new));
         true
     }
 

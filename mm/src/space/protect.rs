@@ -14,15 +14,16 @@ pub(crate) struct ChangeRights {
     full: Prot,
     /// What a page gets that others may share.
     shared: Prot,
-    /// The mapping is private: only its own pages may be written.
-    private: bool,
+    /// Whether the two differ, so that it has to be known whose the page is: a private mapping that may be written.
+    differ: bool,
 }
 
 impl ChangeRights {
     pub(crate) fn new(flags: VmFlags) -> Self {
         let full = flags.page_prot();
         let private = !flags.contains(VmFlags::SHARED);
-        Self { full, shared: if private { full.read_only() } else { full }, private }
+        let shared = if private { full.read_only() } else { full };
+        Self { full, shared, differ: full != shared }
     }
 }
 
@@ -34,7 +35,7 @@ impl Protect for ChangeRights {
             Kind::None | Kind::Table(_) | Kind::NonPresent(_) => return entry,
         };
         // A store then goes without a fault (Linux: `can_change_pte_writable`).
-        let own = self.private && !entry.is_special() && {
+        let own = self.differ && !entry.is_special() && {
             let page = pfn_to_page(pfn);
             page.flags().contains(PageFlags::ANON_EXCLUSIVE) && page.folio().is_anon()
         };
