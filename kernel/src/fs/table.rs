@@ -52,6 +52,24 @@ impl Table {
         self.chunks.get(fd / CHUNK)?.files[fd % CHUNK].as_ref()
     }
 
+    /// The first descriptor from `from` on that has a file.
+    fn next_file(&self, from: usize) -> Option<usize> {
+        let mut fd = from;
+        loop {
+            let chunk = self.chunks.get(fd / CHUNK)?;
+            let left = chunk.used >> (fd % CHUNK);
+            if left == 0 {
+                fd = (fd / CHUNK + 1) * CHUNK;
+                continue;
+            }
+            fd += left.trailing_zeros() as usize;
+            if chunk.files[fd % CHUNK].is_some() {
+                return Some(fd);
+            }
+            fd += 1;
+        }
+    }
+
     fn set_cloexec(&mut self, fd: usize, cloexec: bool) {
         if let Some(chunk) = self.chunks.get_mut(fd / CHUNK) {
             let bit = 1 << (fd % CHUNK);
@@ -131,19 +149,22 @@ impl FileTable {
         chunks.reserve(used, Gfp::KERNEL)?;
         let mut first_free = used * CHUNK;
         for (n, chunk) in table.chunks.iter().take(used).enumerate() {
-            let mut copy = Chunk::EMPTY;
-            for (fd, file) in chunk.files.iter().enumerate() {
+            let mut copy = KBox::new_with(Gfp::KERNEL, || Chunk::EMPTY)?;
+            let (mut fd, mut left) = (0, chunk.used);
+            while left != 0 {
                 // A descriptor that is only reserved belongs to the thread that reserved it.
-                if let Some(file) = file {
+                if let Some(file) = &chunk.files[fd] {
                     copy.used |= 1 << fd;
                     copy.files[fd] = Some(file.clone());
                 }
+                left >>= 1;
+                fd += 1;
             }
             copy.cloexec = chunk.cloexec & copy.used;
             if copy.used != u64::MAX {
                 first_free = first_free.min(n * CHUNK + copy.used.trailing_ones() as usize);
             }
-            chunks.push(KBox::new(copy, Gfp::KERNEL)?, Gfp::KERNEL)?;
+            chunks.push(copy, Gfp::KERNEL)?;
         }
         drop(table);
         Self::with(chunks, first_free)
@@ -205,16 +226,10 @@ impl FileTable {
 
     /// Takes the descriptors from `first` to `last` away, or marks them for execve (close_range(2)).
     pub fn close_range(&self, first: usize, last: usize, only_mark: bool) {
-        let mut fd = first;
+        let mut from = first;
         loop {
             let mut table = self.table.write();
-            let end = last.min((table.chunks.len() * CHUNK).saturating_sub(1));
-            while fd <= end && table.get(fd).is_none() {
-                fd += 1;
-            }
-            if fd > end || table.chunks.is_empty() {
-                return;
-            }
+            let Some(fd) = table.next_file(from).filter(|fd| *fd <= last) else { return };
             if only_mark {
                 table.set_cloexec(fd, true);
             } else {
@@ -224,7 +239,7 @@ impl FileTable {
                     file.flush(self.owner());
                 }
             }
-            fd += 1;
+            from = fd + 1;
         }
     }
 

@@ -78,16 +78,17 @@ pub struct Actions(IrqSpinLock<[SigAction; Signal::MAX]>);
 impl Actions {
     /// All default.
     pub fn new() -> Result<KArc<Self>, AllocError> {
-        Self::of([SigAction::DEFAULT; Signal::MAX])
-    }
-
-    fn of(actions: [SigAction; Signal::MAX]) -> Result<KArc<Self>, AllocError> {
-        KArc::new(Self(IrqSpinLock::new(Rank::SignalActions, actions)), Gfp::KERNEL)
+        let actions = || IrqSpinLock::new(Rank::SignalActions, [SigAction::DEFAULT; Signal::MAX]);
+        KArc::new_with(Gfp::KERNEL, || Self(actions()))
     }
 
     /// As they are now, for a child to change on its own.
     pub fn copy(&self) -> Result<KArc<Self>, AllocError> {
-        Self::of(*self.0.lock())
+        let mut new = Self::new()?;
+        if let Some(own) = KArc::get_mut(&mut new) {
+            own.0.get_mut().copy_from_slice(&*self.0.lock());
+        }
+        Ok(new)
     }
 
     /// The action of `signal`.
