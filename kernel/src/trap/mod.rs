@@ -15,6 +15,7 @@ use linux_raw_sys::general::{BUS_ADRALN, ILL_ILLOPC, SIGBUS, SIGILL, SIGKILL, SI
 use rux_machine::{Hot, Hw, IrqGuard, Scope};
 use rux_mm::addr::VirtAddr;
 use rux_mm::fault::{Access, Outcome, handle_mm_fault};
+use rux_mm::space::Space;
 
 use crate::signal::UserFault;
 use crate::task::{current, current_space};
@@ -101,7 +102,10 @@ extern "C" fn user_trap(frame: &mut TrapFrame) -> Registers {
         interrupt(cause, true);
     } else {
         Hw::irq_enable();
-        user_exception(frame, cause);
+        match page_access(cause) {
+            Some(access) => user_page_fault(VirtAddr::new(frame.tval as u64), access),
+            None => user_exception(frame, cause),
+        }
         Hw::irq_disable();
     }
     leave(frame, Registers::Kept)
@@ -141,6 +145,19 @@ pub(crate) extern "C" fn first_return(frame: &mut TrapFrame) {
     leave(frame, Registers::Changed);
 }
 
+/// What was tried, if the exception is a page fault.
+#[inline(always)]
+fn page_access(cause: usize) -> Option<Access> {
+    match cause {
+        cause::STORE_PAGE => Some(Access::Write),
+        cause::LOAD_PAGE => Some(Access::Read),
+        cause::INSN_PAGE => Some(Access::Execute),
+        _ => None,
+    }
+}
+
+/// An exception of a program that is no page fault.
+#[cold]
 fn user_exception(frame: &mut TrapFrame, cause: usize) {
     let fault = |signal: u32, code: u32, addr: usize| UserFault {
         signal,
@@ -148,9 +165,6 @@ fn user_exception(frame: &mut TrapFrame, cause: usize) {
         addr: VirtAddr::new(addr as u64),
     };
     let raised = match cause {
-        cause::LOAD_PAGE => return user_page_fault(frame, Access::Read),
-        cause::STORE_PAGE => return user_page_fault(frame, Access::Write),
-        cause::INSN_PAGE => return user_page_fault(frame, Access::Execute),
         cause::BREAKPOINT => fault(SIGTRAP, TRAP_BRKPT, frame.pc),
         cause::ILLEGAL_INSN => fault(SIGILL, ILL_ILLOPC, frame.pc),
         cause::INSN_MISALIGNED | cause::LOAD_MISALIGNED | cause::STORE_MISALIGNED => {
@@ -165,20 +179,30 @@ fn user_exception(frame: &mut TrapFrame, cause: usize) {
     signal::force_fault(raised);
 }
 
-fn user_page_fault(frame: &TrapFrame, access: Access) {
-    let addr = VirtAddr::new(frame.tval as u64);
-    let raised = match current_space() {
-        Some(space) => loop {
-            match handle_mm_fault(space, addr, access) {
-                outcome @ (Outcome::Done | Outcome::Major) => return count_fault(&outcome),
-                Outcome::Retry if current().signal_pending() => return,
-                Outcome::Retry => {}
-                Outcome::Oom => break UserFault { signal: SIGKILL, code: 0, addr },
-                Outcome::Sigbus { code, addr } => break UserFault { signal: SIGBUS, code, addr },
-                Outcome::Sigsegv { code, addr } => break UserFault { signal: SIGSEGV, code, addr },
-            }
-        },
-        None => unreachable!("a thread without an address space is in user mode"),
+#[inline(always)]
+fn user_page_fault(addr: VirtAddr, access: Access) {
+    let Some(space) = current_space() else {
+        unreachable!("a thread without an address space is in user mode")
+    };
+    match handle_mm_fault(space, addr, access) {
+        outcome @ (Outcome::Done | Outcome::Major) => count_fault(&outcome),
+        outcome => user_page_fault_again(space, addr, access, outcome),
+    }
+}
+
+/// A page fault of a program that was not served at once.
+#[cold]
+fn user_page_fault_again(space: &Space, addr: VirtAddr, access: Access, mut outcome: Outcome) {
+    let raised = loop {
+        match outcome {
+            Outcome::Done | Outcome::Major => return count_fault(&outcome),
+            Outcome::Retry if current().signal_pending() => return,
+            Outcome::Retry => {}
+            Outcome::Oom => break UserFault { signal: SIGKILL, code: 0, addr },
+            Outcome::Sigbus { code, addr } => break UserFault { signal: SIGBUS, code, addr },
+            Outcome::Sigsegv { code, addr } => break UserFault { signal: SIGSEGV, code, addr },
+        }
+        outcome = handle_mm_fault(space, addr, access);
     };
     signal::force_fault(raised);
 }

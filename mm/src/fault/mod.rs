@@ -72,12 +72,29 @@ const BUS_ADRERR: i32 = 2;
 /// interrupts and pre-emption on, and with no lock held that ranks below `mmap_lock`. A user copy of the
 /// kernel calls it, too, and turns a signal into `EFAULT`.
 pub fn handle_mm_fault(space: &Space, addr: VirtAddr, access: Access) -> Outcome {
+    match attempt(space, addr, access) {
+        step @ Step::Done => {
+            // Nothing is in it; that would be looked at once more.
+            core::mem::forget(step);
+            stat::inc(Item::PgFault);
+            space.core.minor_faults.fetch_add(1, Relaxed);
+            Outcome::Done
+        }
+        step => handle_slowly(space, addr, access, step),
+    }
+}
+
+#[inline(always)]
+fn attempt(space: &Space, addr: VirtAddr, access: Access) -> Step {
+    let layout = space.layout.read();
+    find_and_fault(space, &layout, addr, access)
+}
+
+/// Goes on where a first attempt got to `step`.
+#[cold]
+fn handle_slowly(space: &Space, addr: VirtAddr, access: Access, mut step: Step) -> Outcome {
     let mut major = false;
     let outcome = loop {
-        let step = {
-            let layout = space.layout.read();
-            find_and_fault(space, &layout, addr, access)
-        };
         match step {
             Step::Done if major => break Outcome::Major,
             Step::Done => break Outcome::Done,
@@ -91,6 +108,7 @@ pub fn handle_mm_fault(space: &Space, addr: VirtAddr, access: Access) -> Outcome
                 Err(outcome) => break outcome,
             },
         }
+        step = attempt(space, addr, access);
     };
     stat::inc(Item::PgFault);
     if outcome == Outcome::Major {
