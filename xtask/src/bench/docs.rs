@@ -40,11 +40,20 @@ fn replaced(text: &str, name: &str, with: &str) -> Option<String> {
 pub(super) fn stamp() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (year, month, day) = date(seconds / 86400);
-    let mut git = Command::new("git");
-    git.current_dir(paths::root()).args(["describe", "--always", "--dirty=, changed", "--exclude=*"]);
-    let commit = shell::output(&mut git).map(|text| String::from_utf8_lossy(&text).trim().to_owned());
-    let commit = commit.map(|commit| format!(", commit {commit}")).unwrap_or_default();
-    format!("{year:04}-{month:02}-{day:02}{commit}")
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(paths::root()).args(args);
+        command
+    };
+    let commit = match shell::output(&mut git(&["rev-parse", "--short", "HEAD"])) {
+        Ok(commit) => format!(", commit {}", String::from_utf8_lossy(&commit).trim()),
+        Err(_) => String::new(),
+    };
+    // The tables themselves are written here.
+    let others = format!(":!{FILE}");
+    let same = shell::succeeds(&mut git(&["diff", "--quiet", "HEAD", "--", ".", &others]));
+    let changed = if same || commit.is_empty() { "" } else { ", changed" };
+    format!("{year:04}-{month:02}-{day:02}{commit}{changed}")
 }
 
 /// The Gregorian date of a number of days after 1970-01-01: months are counted from March on, so that leap days end
