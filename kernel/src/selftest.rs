@@ -3,7 +3,7 @@
 
 mod rcu;
 pub(crate) mod slab;
-mod string;
+pub(crate) mod string;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 

@@ -149,8 +149,10 @@ extern "C" fn boot(hart_id: usize, tree: usize, image: usize, entered: u64) -> !
         if cmdline::flag("rux.selftest") {
             return selftest::run(arg);
         }
-        if cmdline::value("rux.selftest") == Some("slab") {
-            selftest::slab::plant();
+        match cmdline::value("rux.selftest") {
+            Some("slab") => selftest::slab::plant(),
+            Some("string") => selftest::string::run(),
+            _ => {}
         }
         process::start_init()
     };

@@ -1,4 +1,5 @@
-//! `memcpy` and `memset` at every alignment and many lengths, beside loops over bytes.
+//! `memcpy` and `memset` at every alignment and many lengths, beside loops over bytes: `rux.selftest=string`, before
+//! init. A failure is a panic.
 
 /// The largest length, and what is kept free around it.
 const MOST: usize = 300;
@@ -18,7 +19,7 @@ fn pattern(at: usize) -> u8 {
     (at * 37 + at / 8 + 1) as u8
 }
 
-pub(super) fn run() {
+pub(crate) fn run() {
     let source = Bytes(core::array::from_fn(pattern));
     let mut target = Bytes([0; ROOM]);
     for bytes in (0..=MOST).filter(|bytes| *bytes < 160 || bytes % 7 == 0) {
@@ -48,4 +49,5 @@ pub(super) fn run() {
             }
         }
     }
+    log::info!("selftest: memory is copied and set at any alignment");
 }

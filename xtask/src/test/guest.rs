@@ -147,6 +147,12 @@ pub(super) const GUESTS: &[Guest] = &[
             ],
         )
     },
+    Guest {
+        append: "rux.selftest=string",
+        cpus: false,
+        expect: Expect::Exactly("memory is copied and set\n"),
+        ..guest("string", &["sh", "-c", "dmesg | grep -o 'memory is copied and set'"])
+    },
     // What a shell does all day.
     Guest {
         expect: Expect::Exactly("3\nb\n10\nyes\n"),
