@@ -70,6 +70,23 @@ fn store(hart: &Hart<'_>, space: &Space, addr: VirtAddr, value: u64) -> Result<(
     hart.store(addr, value, serve(space))
 }
 
+/// What a machine keeps once it was needed: the page of zeroes, and caches of objects.
+fn keep_for_good() {
+    zero_folio().unwrap();
+    let space = new_space();
+    for flags in [PRIVATE, SHARED] {
+        map(&space, BASE, 1, RW, flags);
+        assert_eq!(handle_mm_fault(&space, BASE, fault::Access::Write), Outcome::Done);
+    }
+}
+
+/// Free pages, with all that is kept for later given back.
+fn free_now() -> u64 {
+    rux_mm::rcu::barrier();
+    rux_mm::slab::drain_all();
+    free_pages_count()
+}
+
 /// Runs `body` on machines of both kinds and several seeds; nothing may be left.
 fn on_machines(harts: usize, seeds: u64, body: impl Fn(&Machine)) {
     for ad in [AdMode::Hardware, AdMode::Trap] {
@@ -77,12 +94,10 @@ fn on_machines(harts: usize, seeds: u64, body: impl Fn(&Machine)) {
             let schedule = Schedule::Seeded;
             let machine =
                 Machine::with(Config { ram: 32 << 20, harts, seed, ad, schedule, ..Config::default() });
-            zero_folio().unwrap();
-            rux_mm::slab::drain_all();
-            let free = free_pages_count();
+            keep_for_good();
+            let free = free_now();
             body(&machine);
-            rux_mm::slab::drain_all();
-            assert_eq!(free_pages_count(), free, "pages left, seed {seed}");
+            assert_eq!(free_now(), free, "pages left, seed {seed}");
         }
     }
 }

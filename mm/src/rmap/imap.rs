@@ -4,48 +4,102 @@
 //! that truncation finds all pages. The lock is `i_mmap_rwsem`; who holds it also keeps the tables
 //! over the linked mappings from being freed, since a mapping is unlinked first.
 //!
-//! Address spaces stand in the order of their birth. Fork copies private pages while truncation takes
-//! them away: the parent loses its pages first, so that the child, which comes later, loses all that
-//! were copied before.
+//! Of mappings that start with the same page of the file those of older address spaces come first. Fork copies private
+//! pages while truncation takes them away: what is copied starts with the same page in the child as in the parent,
+//! whose mappings nobody else changes meanwhile. So the parent loses its pages first, and the child, which comes
+//! later, loses all that were copied before; a child that is linked while the lock is held is linked after the
+//! whole walk, and finds nothing to copy (Linux: `vma_interval_tree_insert_after`).
+
+use core::ops::ControlFlow;
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::rmap::interval::{Interval, IntervalTree, Node};
 use crate::rmap::{SpaceCore, Which, zap_range};
-use crate::slab::{KArc, KVec};
-use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::slab::{Cache, KArc, KBox};
+use crate::sync::{Rank, ReadGuard, RwSem, WriteGuard};
 
-/// One mapping of the file.
+static LINKS: Cache<Node<Link>> = Cache::new("file_link");
+
+/// Which pages a mapping shows, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) range: VirtRange,
+    /// The number of the first page.
+    pub(crate) pgoff: u64,
+}
+
+impl Place {
+    /// The addresses of those of the pages from `first` to `last` that it shows.
+    pub(crate) fn addresses(&self, first: u64, last: u64) -> Option<VirtRange> {
+        let (from, to) = (first.max(self.pgoff), last.min(self.last()));
+        (from <= to).then(|| {
+            let start = self.range.start + ((from - self.pgoff) << PAGE_SHIFT);
+            VirtRange::new(start, start + ((to - from + 1) << PAGE_SHIFT))
+        })
+    }
+
+    /// The number of the last page.
+    pub(crate) fn last(&self) -> u64 {
+        self.pgoff.saturating_add(self.range.pages() - 1)
+    }
+}
+
+/// One mapping of the pages that a tree is of.
+#[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) core: KArc<SpaceCore>,
-    pub(crate) range: VirtRange,
-    /// Page number in the file of the first page.
-    pub(crate) pgoff: u64,
+    pub(crate) place: Place,
     /// Stores reach the file, or may once rights change.
     pub(crate) writes: bool,
 }
 
-impl Link {
-    fn key(&self) -> (u64, VirtAddr) {
-        key(&self.core, self.range.start)
+/// First page, age of the address space, address: the mappings of one address space are disjoint.
+pub(crate) type LinkKey = (u64, u64, VirtAddr);
+
+impl Interval for Link {
+    type Key = LinkKey;
+
+    #[inline]
+    fn key(&self) -> LinkKey {
+        key(&self.core, self.place)
+    }
+
+    #[inline]
+    fn first(&self) -> u64 {
+        self.place.pgoff
+    }
+
+    #[inline]
+    fn last(&self) -> u64 {
+        self.place.last()
     }
 }
 
-/// Links are sorted by address space and start: mappings of one address space are disjoint.
-fn key(core: &KArc<SpaceCore>, start: VirtAddr) -> (u64, VirtAddr) {
-    (core.number(), start)
+#[inline]
+pub(crate) fn key(core: &SpaceCore, place: Place) -> LinkKey {
+    (place.pgoff, core.number(), place.range.start)
+}
+
+/// A link that is not in a tree yet.
+pub(crate) type SpareLink = KBox<Node<Link>>;
+
+/// Memory for a link of a file's mapping.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn new_link(link: Link) -> Result<SpareLink, AllocError> {
+    Node::new(&LINKS, link, Gfp::KERNEL)
 }
 
 /// All mappings of one file.
-pub(crate) struct FileMaps(Mutex<Links>);
+pub(crate) struct FileMaps(RwSem<Links>);
 
 struct Links {
-    /// In ascending order of their keys.
-    links: KVec<Link>,
-    /// Links that are still to come, and for which `links` has room.
-    promised: usize,
-    /// Those of them that will write.
-    promised_writes: usize,
+    tree: IntervalTree<Link>,
+    /// Links that write, those among them that are still to come.
+    writers: usize,
     /// Nobody may write any more (`F_SEAL_WRITE`).
     sealed: bool,
 }
@@ -67,136 +121,150 @@ impl From<AllocError> for NoLink {
 
 impl FileMaps {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(
-            Rank::IMmap,
-            Links { links: KVec::new(), promised: 0, promised_writes: 0, sealed: false },
-        ))
+        Self(RwSem::new(Rank::IMmap, Links { tree: IntervalTree::new(), writers: 0, sealed: false }))
     }
 
-    /// Room for one link, which nobody else uses up; a link that `writes` keeps the file from being sealed
-    /// from now on.
+    /// A link that cannot fail to be added later; one that writes keeps the file from being sealed from now on.
     ///
     /// # Errors
     /// See [`NoLink`].
-    pub(crate) fn promise(&self, writes: bool) -> Result<Promise<'_>, NoLink> {
-        let mut guard = self.lock();
-        if writes && guard.0.sealed {
-            return Err(NoLink::Sealed);
+    pub(crate) fn promise(&self, link: Link) -> Result<Promise<'_>, NoLink> {
+        let writes = link.writes;
+        let node = new_link(link)?;
+        if writes {
+            let mut links = self.0.write();
+            if links.sealed {
+                return Err(NoLink::Sealed);
+            }
+            links.writers += 1;
         }
-        guard.reserve(1)?;
-        guard.0.promised += 1;
-        guard.0.promised_writes += usize::from(writes);
-        Ok(Promise { maps: self, writes })
+        Ok(Promise { maps: self, node: Some(node) })
     }
 
+    /// The links, to be changed.
     pub(crate) fn lock(&self) -> FileMapsGuard<'_> {
-        FileMapsGuard(self.0.lock())
+        FileMapsGuard(self.0.write())
+    }
+
+    /// The links, to be walked.
+    pub(crate) fn read(&self) -> FileMapsReader<'_> {
+        FileMapsReader(self.0.read())
     }
 
     /// Takes the pages of `count` page numbers from `first` on out of every address space (Linux:
     /// `unmap_mapping_range`).
     pub(crate) fn unmap(&self, first: u64, count: u64, which: Which) {
-        let end = first.saturating_add(count);
-        let links = self.0.lock();
-        for link in links.links.iter() {
-            let link_end = link.pgoff.saturating_add(link.range.pages());
-            let (from, to) = (first.max(link.pgoff), end.min(link_end));
-            if from < to {
-                let start = link.range.start + ((from - link.pgoff) << PAGE_SHIFT);
-                let range = VirtRange::new(start, start + ((to - from) << PAGE_SHIFT));
+        let Some(more) = count.checked_sub(1) else { return };
+        let last = first.saturating_add(more);
+        let _ = self.read().overlaps(first, last, |link| {
+            if let Some(range) = link.place.addresses(first, last) {
                 zap_range(&link.core, range, which);
             }
-        }
+            ControlFlow::Continue(())
+        });
     }
 
     /// From now on no mapping may write to the file, unless one does already or may: then nothing changes, and it
     /// says `false` (Linux: `mapping_deny_writable`).
     pub(crate) fn seal(&self) -> bool {
-        let mut links = self.0.lock();
-        let unwritten = links.promised_writes == 0 && !links.links.iter().any(|link| link.writes);
+        let mut links = self.0.write();
+        let unwritten = links.writers == 0;
         links.sealed |= unwritten;
         unwritten
     }
 
     /// Whether the file is mapped anywhere.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().links.is_empty()
+        self.0.read().tree.is_empty()
+    }
+}
+
+/// The links, which stay as they are meanwhile.
+pub(crate) struct FileMapsReader<'a>(ReadGuard<'a, Links>);
+
+impl FileMapsReader<'_> {
+    /// Shows `visit` the links with pages from `first` to `last`, parents before children, until it breaks.
+    pub(crate) fn overlaps(
+        &self,
+        first: u64,
+        last: u64,
+        visit: impl FnMut(&Link) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.0.tree.overlaps(first, last, visit)
+    }
+
+    /// Whether that mapping is linked.
+    pub(crate) fn has(&self, core: &SpaceCore, place: Place) -> bool {
+        self.0.tree.get(&key(core, place)).is_some_and(|link| link.place == place)
+    }
+
+    /// Checks what must always hold.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub(crate) fn validate(&self) {
+        self.0.tree.validate();
+        let mut writers = 0;
+        let _ = self.overlaps(0, u64::MAX, |link| {
+            writers += usize::from(link.writes);
+            ControlFlow::Continue(())
+        });
+        assert!(writers <= self.0.writers, "mappings that write");
+        assert!(writers == 0 || !self.0.sealed, "a sealed file is written to");
     }
 }
 
 /// The links, to be changed: several changes under one lock are one change to everybody else.
-pub(crate) struct FileMapsGuard<'a>(MutexGuard<'a, Links>);
+pub(crate) struct FileMapsGuard<'a>(WriteGuard<'a, Links>);
 
 impl FileMapsGuard<'_> {
-    fn position(&self, key: (u64, VirtAddr)) -> Result<usize, usize> {
-        self.0.links.binary_search_by_key(&key, Link::key)
+    /// Adds a link.
+    pub(crate) fn insert(&mut self, node: SpareLink) {
+        self.0.writers += usize::from(node.item().writes);
+        self.0.tree.insert(node);
     }
 
-    /// Makes room for `additional` links.
-    ///
-    /// # Errors
-    /// No memory; nothing has changed.
-    pub(crate) fn reserve(&mut self, additional: usize) -> Result<(), AllocError> {
-        let more = additional + self.0.promised;
-        self.0.links.reserve(more, Gfp::KERNEL)
+    /// Takes the link of the mapping at `place` out.
+    pub(crate) fn remove(&mut self, core: &SpaceCore, place: Place) {
+        let node = self.0.tree.remove(&key(core, place));
+        debug_assert!(node.is_some(), "{place:?} is not linked");
+        self.0.writers -= usize::from(node.is_some_and(|node| node.item().writes));
     }
 
-    /// Adds a link, for which room was made.
-    pub(crate) fn insert(&mut self, link: Link) {
-        let at = match self.position(link.key()) {
-            Ok(_) => return debug_assert!(false, "{:?} is linked already", link.range),
-            Err(at) => at,
-        };
-        let inserted = self.0.links.insert(at, link, Gfp::NOWAIT);
-        debug_assert!(inserted.is_ok(), "nobody made room for a link");
-    }
-
-    /// Takes the link of the mapping that starts at `start` out.
-    pub(crate) fn remove(&mut self, core: &KArc<SpaceCore>, start: VirtAddr) -> Option<Link> {
-        let at = self.position(key(core, start)).ok()?;
-        Some(self.0.links.remove(at))
-    }
-
-    /// What the link of the mapping that starts at `start` says: addresses and page number.
-    pub(crate) fn find(&self, core: &KArc<SpaceCore>, start: VirtAddr) -> Option<(VirtRange, u64)> {
-        let link = &self.0.links[self.position(key(core, start)).ok()?];
-        Some((link.range, link.pgoff))
-    }
-
-    /// Gives the link of the mapping that starts at `start` another range and offset.
-    pub(crate) fn resize(&mut self, core: &KArc<SpaceCore>, start: VirtAddr, range: VirtRange, pgoff: u64) {
-        // The order cannot change: the mappings of one address space stay disjoint.
-        match self.position(key(core, start)) {
-            Ok(at) => {
-                self.0.links[at].range = range;
-                self.0.links[at].pgoff = pgoff;
-            }
-            Err(_) => debug_assert!(false, "{start:?} is not linked"),
+    /// The mapping at `from` is at `to` from now on.
+    pub(crate) fn resize(&mut self, core: &SpaceCore, from: Place, to: Place) {
+        let node = self.0.tree.remove(&key(core, from));
+        debug_assert!(node.is_some(), "{from:?} is not linked");
+        if let Some(mut node) = node {
+            node.item_mut().place = to;
+            self.0.tree.insert(node);
         }
     }
 }
 
-/// Room for a link, until it is used or given up.
+/// A link that is to come, until it is added or given up.
 #[must_use]
 pub(crate) struct Promise<'a> {
     maps: &'a FileMaps,
-    writes: bool,
+    node: Option<SpareLink>,
 }
 
 impl Promise<'_> {
     /// Adds the link.
-    pub(crate) fn insert(self, link: Link) {
-        // The room is given up with the promise, after the link has it.
-        debug_assert_eq!(link.writes, self.writes);
-        self.maps.lock().insert(link);
+    pub(crate) fn insert(mut self) {
+        if let Some(node) = self.node.take() {
+            self.maps.0.write().tree.insert(node);
+        }
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        let mut links = self.maps.0.lock();
-        links.promised -= 1;
-        links.promised_writes -= usize::from(self.writes);
+        if let Some(node) = self.node.take()
+            && node.item().writes
+        {
+            self.maps.0.write().writers -= 1;
+        }
     }
 }
 
@@ -206,6 +274,7 @@ mod tests {
     use crate::addr::PAGE_SIZE;
     use crate::host::HostMachine;
     use crate::inject::{Then, fail_after};
+    use std::vec::Vec;
 
     fn core() -> KArc<SpaceCore> {
         KArc::new(SpaceCore::new(Gfp::KERNEL).unwrap(), Gfp::KERNEL).unwrap()
@@ -214,54 +283,47 @@ mod tests {
     fn link(core: &KArc<SpaceCore>, page: u64) -> Link {
         let start = VirtAddr::new(page << PAGE_SHIFT);
         let range = VirtRange::new(start, start + PAGE_SIZE as u64);
-        Link { core: core.clone(), range, pgoff: 0, writes: false }
+        Link { core: core.clone(), place: Place { range, pgoff: 0 }, writes: false }
     }
 
     #[test]
-    fn promised_room_stays_when_others_take_all_there_is() {
+    fn a_promise_is_kept_when_there_is_no_memory_any_more() {
         let _machine = HostMachine::new(1 << 20, 1);
         let (maps, core) = (FileMaps::new(), core());
-        let promise = maps.promise(false).unwrap();
+        let promise = maps.promise(link(&core, 1)).unwrap();
         let _injection = fail_after(0, Then::Fail);
-        let mut others = 0;
-        while maps.lock().reserve(1).is_ok() {
-            maps.lock().insert(link(&core, others));
-            others += 1;
-        }
-        promise.insert(link(&core, others));
-        assert_eq!(maps.lock().0.links.len() as u64, others + 1);
-        assert_eq!(maps.lock().0.promised, 0);
-        assert!(maps.lock().find(&core, VirtAddr::new(others << PAGE_SHIFT)).is_some());
+        assert!(matches!(maps.promise(link(&core, 2)), Err(NoLink::OutOfMemory)));
+        promise.insert();
+        assert!(maps.read().has(&core, link(&core, 1).place));
     }
 
     #[test]
-    fn a_promise_that_is_not_kept_gives_its_room_back() {
+    fn a_promise_that_is_not_kept_leaves_nothing() {
         let _machine = HostMachine::new(1 << 20, 1);
-        let maps = FileMaps::new();
-        drop(maps.promise(false).unwrap());
-        assert_eq!(maps.lock().0.promised, 0);
-        assert!(maps.is_empty());
+        let (maps, core) = (FileMaps::new(), core());
+        drop(maps.promise(Link { writes: true, ..link(&core, 1) }).unwrap());
+        assert!(maps.is_empty() && maps.seal());
     }
 
     #[test]
     fn a_mapping_on_its_way_keeps_its_file_from_being_sealed() {
         let _machine = HostMachine::new(1 << 20, 1);
-        let maps = FileMaps::new();
-        let reader = maps.promise(false).unwrap();
-        let writer = maps.promise(true).unwrap();
+        let (maps, core) = (FileMaps::new(), core());
+        let writing = || Link { writes: true, ..link(&core, 1) };
+        let reader = maps.promise(link(&core, 2)).unwrap();
+        let writer = maps.promise(writing()).unwrap();
         assert!(!maps.seal());
-        let core = core();
-        writer.insert(Link { writes: true, ..link(&core, 1) });
+        writer.insert();
         assert!(!maps.seal());
-        drop(maps.lock().remove(&core, VirtAddr::new(1 << PAGE_SHIFT)));
+        maps.lock().remove(&core, writing().place);
         assert!(maps.seal());
-        assert!(matches!(maps.promise(true), Err(NoLink::Sealed)));
+        assert!(matches!(maps.promise(writing()), Err(NoLink::Sealed)));
         drop(reader);
-        assert!(maps.promise(false).is_ok());
+        assert!(maps.promise(link(&core, 2)).is_ok());
     }
 
     #[test]
-    fn address_spaces_stand_in_the_order_of_their_birth() {
+    fn parents_come_before_their_children() {
         let _machine = HostMachine::new(1 << 20, 1);
         // The slots of the first come free again for the last.
         let first: [_; 8] = core::array::from_fn(|_| core());
@@ -270,12 +332,24 @@ mod tests {
         let children: [_; 8] = core::array::from_fn(|_| core());
         let maps = FileMaps::new();
         for space in children.iter().rev().chain([&parent]) {
-            let mut links = maps.lock();
-            links.reserve(1).unwrap();
-            links.insert(link(space, 1));
+            maps.lock().insert(new_link(link(space, 1)).unwrap());
         }
-        let links = maps.lock();
-        let order = links.0.links.iter().map(|link| &*link.core as *const SpaceCore);
-        assert!(order.eq([&parent].into_iter().chain(&children).map(|space| &**space as *const SpaceCore)));
+        let mut order = Vec::new();
+        let _ = maps.read().overlaps(0, 0, |link| {
+            order.push(&raw const *link.core);
+            ControlFlow::Continue(())
+        });
+        assert!(order.into_iter().eq([&parent].into_iter().chain(&children).map(|space| &raw const **space)));
+    }
+
+    #[test]
+    fn a_place_knows_the_addresses_of_its_pages() {
+        let range = VirtRange::new(VirtAddr::new(0x10000), VirtAddr::new(0x14000));
+        let place = Place { range, pgoff: 7 };
+        let at = |start, end| Some(VirtRange::new(VirtAddr::new(start), VirtAddr::new(end)));
+        assert_eq!(place.addresses(0, u64::MAX), at(0x10000, 0x14000));
+        assert_eq!(place.addresses(8, 9), at(0x11000, 0x13000));
+        assert_eq!(place.addresses(10, 10), at(0x13000, 0x14000));
+        assert_eq!((place.addresses(0, 6), place.addresses(11, 12)), (None, None));
     }
 }

@@ -3,10 +3,11 @@
 
 mod core;
 mod imap;
+mod interval;
 mod map_page;
 mod zap;
 
 pub use self::core::{PageKind, SpaceCore, Usage};
-pub(crate) use imap::{FileMaps, FileMapsGuard, Link, NoLink, Promise};
+pub(crate) use imap::{FileMaps, FileMapsGuard, Link, NoLink, Place, Promise, SpareLink, new_link};
 pub(crate) use map_page::{copy_page, map_page, unmap_page};
 pub(crate) use zap::{Which, ZapPages, zap_range};

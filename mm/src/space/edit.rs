@@ -5,25 +5,23 @@
 
 use super::limits::MAX_MAP_COUNT;
 use super::{Layout, MmError};
-use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
+use crate::addr::{VirtAddr, VirtRange};
+use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::rmap::{FileMapsGuard, Link, Promise};
+use crate::rmap::{FileMapsGuard, Link, Place, Promise, SpareLink, new_link};
 use crate::slab::KBox;
 use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma};
 
-/// The links of the file behind a mapping, locked, with room for `additional` more.
-fn lock_links<'a>(backing: &'a Backing, additional: usize) -> Result<Option<FileMapsGuard<'a>>, MmError> {
-    let Some(mapping) = backing.mapping() else { return Ok(None) };
-    let mut links = mapping.maps().lock();
-    links.reserve(additional)?;
-    Ok(Some(links))
+/// The links of the file behind a mapping, locked.
+fn lock_links(backing: &Backing) -> Option<FileMapsGuard<'_>> {
+    backing.mapping().map(|mapping| mapping.maps().lock())
 }
 
 /// What a new mapping takes, made before anything changes.
 pub(crate) enum Prepared<'a> {
     /// Nothing: it becomes one with these neighbours.
     Merge(Merge),
-    /// A mapping of its own, for which the store and the links of its file have room.
+    /// A mapping of its own, for which the store has room, and its file a link.
     Alone(KBox<Vma>, Option<Promise<'a>>),
 }
 
@@ -38,21 +36,27 @@ impl Layout {
         if self.vmas.len() >= MAX_MAP_COUNT {
             return Err(MmError::NoMemory);
         }
-        let (low, high) = (VirtRange::new(vma.start(), addr), VirtRange::new(addr, vma.end()));
-        let (pgoff, high_pgoff) = (vma.pgoff(), vma.page_index(addr));
+        let old = vma.place();
+        let low = Place { range: VirtRange::new(vma.start(), addr), pgoff: vma.pgoff() };
+        let high = Place { range: VirtRange::new(addr, vma.end()), pgoff: vma.page_index(addr) };
         let (backing, flags) = (vma.backing().clone(), vma.flags());
-        let upper = Vma::new(high, flags, high_pgoff, backing.clone(), vma.anon.same());
+        let upper = Vma::new(high.range, flags, high.pgoff, backing.clone(), vma.anon.same());
         let upper = KBox::new(upper, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
-        let links = lock_links(&backing, 1)?;
-        if let Some(mut links) = links {
-            links.resize(&self.core, low.start, low, pgoff);
-            let writes = flags.writes_file();
-            links.insert(Link { core: self.core.clone(), range: high, pgoff: high_pgoff, writes });
+        if let Some(mapping) = backing.mapping() {
+            let link = self.link(high, flags)?;
+            let mut links = mapping.maps().lock();
+            links.resize(&self.core, old, low);
+            links.insert(link);
         }
-        self.vmas.resize(low.start, low, pgoff);
+        self.vmas.resize(low.range.start, low.range, low.pgoff);
         self.insert_reserved(upper);
         Ok(())
+    }
+
+    /// A link for a mapping of a file.
+    fn link(&self, place: Place, flags: VmFlags) -> Result<SpareLink, AllocError> {
+        new_link(Link { core: self.core.clone(), place, writes: flags.writes_file() })
     }
 
     /// Puts a mapping in for which the store has room.
@@ -85,12 +89,9 @@ impl Layout {
         let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve(1)?;
-        let room = what
-            .backing
-            .mapping()
-            .map(|mapping| mapping.maps().promise(what.flags.writes_file()))
-            .transpose()?;
-        Ok(Prepared::Alone(vma, room))
+        let link = || Link { core: self.core.clone(), place: what.place(), writes: what.flags.writes_file() };
+        let link = what.backing.mapping().map(|mapping| mapping.maps().promise(link())).transpose()?;
+        Ok(Prepared::Alone(vma, link))
     }
 
     /// As [`Layout::insert_new`], with what was made before. Cannot fail.
@@ -98,13 +99,12 @@ impl Layout {
         let range = what.range;
         match prepared {
             Prepared::Merge(merge) => {
-                let mut links = what.backing.mapping().map(|mapping| mapping.maps().lock());
+                let mut links = lock_links(what.backing);
                 self.widen(merge, range, &mut links);
             }
-            Prepared::Alone(vma, room) => {
-                if let Some(room) = room {
-                    let writes = what.flags.writes_file();
-                    room.insert(Link { core: self.core.clone(), range, pgoff: what.pgoff, writes });
+            Prepared::Alone(vma, link) => {
+                if let Some(link) = link {
+                    link.insert();
                 }
                 self.insert_reserved(vma);
             }
@@ -115,33 +115,35 @@ impl Layout {
     fn widen(&mut self, merge: Merge, range: VirtRange, links: &mut Option<FileMapsGuard<'_>>) {
         if merge.left {
             let Some(prev) = self.vmas.before(range.start) else { return };
-            let (start, pgoff) = (prev.start(), prev.pgoff());
+            let old = prev.place();
+            let start = old.range.start;
             let mut end = range.end;
             if merge.right
                 && let Some(next) = self.vmas.remove(range.end)
             {
                 end = next.end();
                 if let Some(links) = links {
-                    links.remove(&self.core, next.start());
+                    links.remove(&self.core, next.place());
                 }
                 if let Some(prev) = self.vmas.lookup(start) {
                     prev.anon.absorb(&next.anon);
                 }
             }
-            let whole = VirtRange::new(start, end);
-            if let Some(links) = links {
-                links.resize(&self.core, start, whole, pgoff);
-            }
-            self.vmas.resize(start, whole, pgoff);
+            self.resize(old, Place { range: VirtRange::new(start, end), pgoff: old.pgoff }, links);
         } else if merge.right {
             let Some(next) = self.vmas.lookup(range.end) else { return };
             let whole = VirtRange::new(range.start, next.end());
-            let (start, pgoff) = (next.start(), next.pgoff().wrapping_sub(range.pages()));
-            if let Some(links) = links {
-                links.resize(&self.core, start, whole, pgoff);
-            }
-            self.vmas.resize(start, whole, pgoff);
+            let pgoff = next.pgoff().wrapping_sub(range.pages());
+            self.resize(next.place(), Place { range: whole, pgoff }, links);
         }
+    }
+
+    /// The mapping at `from` is at `to` from now on, which overlaps no other.
+    fn resize(&mut self, from: Place, to: Place, links: &mut Option<FileMapsGuard<'_>>) {
+        if let Some(links) = links {
+            links.resize(&self.core, from, to);
+        }
+        self.vmas.resize(from.range.start, to.range, to.pgoff);
     }
 
     /// Gives `range`, which lies within one mapping, the flags `flags`: the mapping is split, or its
@@ -151,7 +153,7 @@ impl Layout {
     /// No memory, or as many mappings as there may be; nothing has changed.
     pub(crate) fn set_flags(&mut self, range: VirtRange, flags: VmFlags) -> Result<(), MmError> {
         let Some(vma) = self.vmas.lookup(range.start) else { return Err(MmError::Fault) };
-        let old = vma.range();
+        let (old, place) = (vma.range(), vma.place());
         debug_assert!(old.start <= range.start && range.end <= old.end);
         if vma.flags() == flags {
             return Ok(());
@@ -172,29 +174,24 @@ impl Layout {
             }
             return Ok(());
         }
-        let mut links = lock_links(&backing, 0)?;
+        let mut links = lock_links(&backing);
         // What stays of the mapping, and where.
         let rest = if range == old {
             None
         } else if range.start == old.start {
-            Some((VirtRange::new(range.end, old.end), vma_index(pgoff, range)))
+            let pgoff = pgoff.wrapping_add(range.pages());
+            Some(Place { range: VirtRange::new(range.end, old.end), pgoff })
         } else {
-            let pgoff = pgoff.wrapping_sub((range.start - old.start) >> PAGE_SHIFT);
-            Some((VirtRange::new(old.start, range.start), pgoff))
+            Some(Place { range: VirtRange::new(old.start, range.start), pgoff: place.pgoff })
         };
         match rest {
             None => {
                 if let Some(links) = &mut links {
-                    links.remove(&self.core, old.start);
+                    links.remove(&self.core, place);
                 }
                 drop(self.vmas.remove(old.start));
             }
-            Some((rest, pgoff)) => {
-                if let Some(links) = &mut links {
-                    links.resize(&self.core, old.start, rest, pgoff);
-                }
-                self.vmas.resize(old.start, rest, pgoff);
-            }
+            Some(rest) => self.resize(place, rest, &mut links),
         }
         self.widen(merge, range, &mut links);
         if let Some(vma) = self.vmas.lookup(range.start) {
@@ -211,7 +208,7 @@ impl Layout {
             let Some(vma) = self.vmas.remove(start) else { break };
             debug_assert!(range.start <= vma.start() && vma.end() <= range.end);
             if let Some(mapping) = vma.mapping() {
-                mapping.maps().lock().remove(&self.core, start);
+                mapping.maps().lock().remove(&self.core, vma.place());
             }
             self.uncount(vma.flags(), vma.pages());
             if vma.flags().contains(VmFlags::LOCKED) {
@@ -227,8 +224,4 @@ impl Layout {
         let ceiling = self.vmas.find(range.end).map_or(self.core.tables.mode().user_end(), Vma::start);
         (floor, ceiling)
     }
-}
-
-fn vma_index(pgoff: u64, range: VirtRange) -> u64 {
-    pgoff.wrapping_add(range.pages())
 }

@@ -9,7 +9,7 @@ use crate::addr::VirtAddr;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::paging::{Copied, CopyEntry, Gather, Level, Slot};
-use crate::rmap::{Link, PageKind, SpaceCore, copy_page};
+use crate::rmap::{Link, PageKind, SpaceCore, copy_page, new_link};
 use crate::slab::{KArc, KBox};
 use crate::sync::{Rank, RwSem};
 use crate::vma::{AnonId, VmFlags, Vma};
@@ -91,16 +91,15 @@ impl Layout {
         let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone(), anon);
         let copy = KBox::new(copy, Gfp::KERNEL)?;
         if let Some(mapping) = vma.mapping() {
-            let mut links = mapping.maps().lock();
-            links.reserve(1)?;
-            let (range, pgoff, writes) = (vma.range(), vma.pgoff(), flags.writes_file());
-            links.insert(Link { core: child.core.clone(), range, pgoff, writes });
+            let (core, place, writes) = (child.core.clone(), vma.place(), flags.writes_file());
+            let link = new_link(Link { core, place, writes })?;
+            mapping.maps().lock().insert(link);
         }
         if flags.contains(VmFlags::ACCOUNT)
             && let Err(error) = account::charge(vma.pages())
         {
             if let Some(mapping) = vma.mapping() {
-                mapping.maps().lock().remove(&child.core, vma.start());
+                mapping.maps().lock().remove(&child.core, vma.place());
             }
             return Err(error.into());
         }

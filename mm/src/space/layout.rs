@@ -173,7 +173,7 @@ impl Layout {
                 committed += vma.pages();
             }
             if let Some(mapping) = vma.mapping() {
-                mapping.maps().lock().remove(&self.core, vma.start());
+                mapping.maps().lock().remove(&self.core, vma.place());
             }
             let end = match group {
                 Some(above) if above.start - vma.end() <= Pmd::BYTES => above.end,

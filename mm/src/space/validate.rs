@@ -36,8 +36,9 @@ impl Layout {
             let _ = tables.visit_range(vma.range(), &mut Pages { vma, found: &mut found });
             last_end = vma.end();
             if let Some(mapping) = vma.mapping() {
-                let linked = mapping.maps().lock().find(&self.core, vma.start());
-                assert_eq!(linked, Some((vma.range(), vma.pgoff())), "the link of {:?}", vma.range());
+                let links = mapping.maps().read();
+                assert!(links.has(&self.core, vma.place()), "no link of {:?}", vma.place());
+                links.validate();
             }
         }
         let _ = tables.visit_range(VirtRange::new(last_end, tables.mode().user_end()), &mut Empty);

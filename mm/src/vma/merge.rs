@@ -3,6 +3,7 @@
 //! (`find_mergeable_anon_vma`).
 
 use crate::addr::VirtRange;
+use crate::rmap::Place;
 use crate::vma::{AnonId, Backing, VmFlags, Vma, VmaTree};
 
 /// What a range is to be: compared with its neighbours before it gets a mapping of its own.
@@ -22,6 +23,11 @@ pub(crate) struct Merge {
 }
 
 impl Attributes<'_> {
+    /// Which pages it shows, and where.
+    pub(crate) fn place(&self) -> Place {
+        Place { range: self.range, pgoff: self.pgoff }
+    }
+
     fn same_kind(&self, neighbour: &Vma) -> bool {
         (self.flags ^ neighbour.flags()).difference(VmFlags::SOFTDIRTY).is_empty()
             && self.backing.same(neighbour.backing())

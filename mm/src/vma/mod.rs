@@ -23,6 +23,7 @@ pub(crate) use removed::RemovedVmas;
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::filemap::Mapping;
+use crate::rmap::Place;
 use crate::slab::{KArc, KBox};
 use crate::space::STACK_GUARD_GAP;
 
@@ -118,6 +119,12 @@ impl Vma {
     #[inline]
     pub const fn pgoff(&self) -> u64 {
         self.pgoff
+    }
+
+    /// Which pages it shows, and where.
+    #[inline]
+    pub(crate) const fn place(&self) -> Place {
+        Place { range: self.range, pgoff: self.pgoff }
     }
 
     /// What is behind it.

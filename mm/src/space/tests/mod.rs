@@ -41,14 +41,21 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new() -> Self {
         let machine = HostMachine::new(if cfg!(miri) { 2 << 20 } else { 32 << 20 }, 1);
-        // What the machine keeps for good.
+        // What the machine keeps for good: the page of zeroes, and the caches of what mappings are found by.
         zero_folio().unwrap();
+        let space = new_space();
+        for flags in [PRIVATE, SHARED] {
+            let addr = map(&space, 0, 1, RW, flags).unwrap();
+            store(&space, addr, 1).unwrap();
+        }
+        drop(space);
         Self { machine, free: free_now(), committed: super::committed_pages() }
     }
 }
 
 /// Free pages, with all that is kept for later given back.
 pub(super) fn free_now() -> u64 {
+    crate::rcu::barrier();
     crate::slab::drain_all();
     free_pages_count()
 }

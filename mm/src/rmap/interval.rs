@@ -1,0 +1,381 @@
+//! Intervals of page numbers, in order, and which of them overlap a range (Linux: `mm/interval_tree.c`).
+//!
+//! A balanced tree (AVL) by key, in which each node knows the greatest last number below it. The nodes are made by
+//! whoever can fail, beforehand; nothing here allocates. What overlaps a range is found in ascending order of
+//! the keys in O(log n + found) steps. The tree is as deep as 1.44 log2(n), and so is what recurses over it.
+
+use core::ops::ControlFlow;
+
+use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::slab::{Cache, KBox};
+
+/// What a tree is of.
+pub(crate) trait Interval {
+    /// Tells two of a tree apart. Their order is that of [`Interval::first`], and something more where that is equal.
+    type Key: Ord;
+
+    /// See [`Interval::Key`].
+    fn key(&self) -> Self::Key;
+    /// The lowest number.
+    fn first(&self) -> u64;
+    /// The highest number, not below the lowest.
+    fn last(&self) -> u64;
+}
+
+type Child<T> = Option<KBox<Node<T>>>;
+
+/// An interval with what the tree needs.
+pub(crate) struct Node<T> {
+    item: T,
+    /// The greatest last number here and below.
+    max_last: u64,
+    /// Of the tree that starts here; 1 without children.
+    height: u8,
+    low: Child<T>,
+    high: Child<T>,
+}
+
+impl<T: Interval> Node<T> {
+    /// A node for later.
+    ///
+    /// # Errors
+    /// No memory; `item` is dropped.
+    pub(crate) fn new(cache: &'static Cache<Self>, item: T, gfp: Gfp) -> Result<KBox<Self>, AllocError> {
+        cache.alloc(Self { item, max_last: 0, height: 1, low: None, high: None }, gfp)
+    }
+
+    /// What is in it.
+    pub(crate) fn item(&self) -> &T {
+        &self.item
+    }
+
+    /// The same, to be changed, of a node that is in no tree.
+    pub(crate) fn item_mut(&mut self) -> &mut T {
+        &mut self.item
+    }
+
+    fn update(&mut self) {
+        let max = |child: &Child<T>| child.as_ref().map_or(0, |node| node.max_last);
+        self.height = 1 + height(&self.low).max(height(&self.high));
+        self.max_last = self.item.last().max(max(&self.low)).max(max(&self.high));
+    }
+}
+
+fn height<T>(child: &Child<T>) -> u8 {
+    child.as_ref().map_or(0, |node| node.height)
+}
+
+/// The lower child comes up; the same node if there is none.
+fn rotate_high<T: Interval>(mut node: KBox<Node<T>>) -> KBox<Node<T>> {
+    let Some(mut up) = node.low.take() else { return node };
+    node.low = up.high.take();
+    node.update();
+    up.high = Some(node);
+    up.update();
+    up
+}
+
+/// The upper child comes up; the same node if there is none.
+fn rotate_low<T: Interval>(mut node: KBox<Node<T>>) -> KBox<Node<T>> {
+    let Some(mut up) = node.high.take() else { return node };
+    node.high = up.low.take();
+    node.update();
+    up.low = Some(node);
+    up.update();
+    up
+}
+
+/// After one of its children became higher or lower by one.
+fn balance<T: Interval>(mut node: KBox<Node<T>>) -> KBox<Node<T>> {
+    let (low, high) = (height(&node.low), height(&node.high));
+    if low > high + 1 {
+        node.low = node
+            .low
+            .take()
+            .map(|low| if height(&low.low) < height(&low.high) { rotate_low(low) } else { low });
+        rotate_high(node)
+    } else if high > low + 1 {
+        node.high = node
+            .high
+            .take()
+            .map(|high| if height(&high.high) < height(&high.low) { rotate_high(high) } else { high });
+        rotate_low(node)
+    } else {
+        node.update();
+        node
+    }
+}
+
+fn insert<T: Interval>(at: Child<T>, node: KBox<Node<T>>, key: &T::Key) -> KBox<Node<T>> {
+    let Some(mut here) = at else { return node };
+    if *key < here.item.key() {
+        here.low = Some(insert(here.low.take(), node, key));
+    } else {
+        debug_assert!(*key != here.item.key(), "an interval is in the tree already");
+        here.high = Some(insert(here.high.take(), node, key));
+    }
+    balance(here)
+}
+
+fn remove<T: Interval>(at: Child<T>, key: &T::Key, removed: &mut Child<T>) -> Child<T> {
+    let mut here = at?;
+    match key.cmp(&here.item.key()) {
+        core::cmp::Ordering::Less => here.low = remove(here.low.take(), key, removed),
+        core::cmp::Ordering::Greater => here.high = remove(here.high.take(), key, removed),
+        core::cmp::Ordering::Equal => {
+            let children = (here.low.take(), here.high.take());
+            *removed = Some(here);
+            return match children {
+                (None, child) | (child, None) => child,
+                (low, Some(high)) => {
+                    let (rest, mut next) = take_first(high);
+                    next.low = low;
+                    next.high = rest;
+                    Some(balance(next))
+                }
+            };
+        }
+    }
+    Some(balance(here))
+}
+
+/// What is left, and the node with the lowest key.
+fn take_first<T: Interval>(mut here: KBox<Node<T>>) -> (Child<T>, KBox<Node<T>>) {
+    match here.low.take() {
+        None => (here.high.take(), here),
+        Some(low) => {
+            let (rest, first) = take_first(low);
+            here.low = rest;
+            (Some(balance(here)), first)
+        }
+    }
+}
+
+/// The intervals. See the head of the room.
+pub(crate) struct IntervalTree<T>(Child<T>);
+
+impl<T> IntervalTree<T> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl<T: Interval> IntervalTree<T> {
+    /// Puts an interval in; none has its key.
+    pub(crate) fn insert(&mut self, mut node: KBox<Node<T>>) {
+        node.update();
+        let key = node.item.key();
+        self.0 = Some(insert(self.0.take(), node, &key));
+    }
+
+    /// Takes the interval with that key out.
+    pub(crate) fn remove(&mut self, key: &T::Key) -> Option<KBox<Node<T>>> {
+        let mut removed = None;
+        self.0 = remove(self.0.take(), key, &mut removed);
+        removed
+    }
+
+    /// The interval with that key.
+    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+        let mut at = self.0.as_ref();
+        while let Some(node) = at {
+            at = match key.cmp(&node.item.key()) {
+                core::cmp::Ordering::Less => node.low.as_ref(),
+                core::cmp::Ordering::Greater => node.high.as_ref(),
+                core::cmp::Ordering::Equal => return Some(&node.item),
+            };
+        }
+        None
+    }
+
+    /// Shows `visit` the intervals that have a number from `first` to `last`, in ascending order of their keys, until
+    /// it breaks.
+    pub(crate) fn overlaps(
+        &self,
+        first: u64,
+        last: u64,
+        mut visit: impl FnMut(&T) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        overlaps(&self.0, first, last, &mut visit)
+    }
+
+    /// Checks what must always hold; says how many there are.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub(crate) fn validate(&self) -> usize {
+        let (mut before, mut count) = (None, 0);
+        validate(&self.0);
+        let _ = self.overlaps(0, u64::MAX, |item| {
+            let key = item.key();
+            assert!(before.as_ref().is_none_or(|before| *before < key), "order of an interval tree");
+            before = Some(key);
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        count
+    }
+}
+
+fn overlaps<T: Interval>(
+    at: &Child<T>,
+    first: u64,
+    last: u64,
+    visit: &mut impl FnMut(&T) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(node) = at.as_ref().filter(|node| node.max_last >= first) else {
+        return ControlFlow::Continue(());
+    };
+    overlaps(&node.low, first, last, visit)?;
+    if node.item.first() > last {
+        return ControlFlow::Continue(());
+    }
+    if node.item.last() >= first {
+        visit(&node.item)?;
+    }
+    overlaps(&node.high, first, last, visit)
+}
+
+fn validate<T: Interval>(at: &Child<T>) -> (u8, u64) {
+    let Some(node) = at else { return (0, 0) };
+    let (low, high) = (validate(&node.low), validate(&node.high));
+    assert!(low.0.abs_diff(high.0) <= 1, "an interval tree is out of balance");
+    assert_eq!(node.height, 1 + low.0.max(high.0), "height");
+    assert!(node.item.first() <= node.item.last(), "an empty interval");
+    assert_eq!(node.max_last, node.item.last().max(low.1).max(high.1), "the greatest last number");
+    (node.height, node.max_last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::HostMachine;
+    use std::vec::Vec;
+
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct Range(u64, u64, u64);
+
+    impl Interval for Range {
+        type Key = (u64, u64);
+
+        fn key(&self) -> (u64, u64) {
+            (self.0, self.2)
+        }
+
+        fn first(&self) -> u64 {
+            self.0
+        }
+
+        fn last(&self) -> u64 {
+            self.1
+        }
+    }
+
+    static RANGES: Cache<Node<Range>> = Cache::new("test_range");
+
+    fn node(range: Range) -> KBox<Node<Range>> {
+        Node::new(&RANGES, range, Gfp::KERNEL).unwrap()
+    }
+
+    fn found(tree: &IntervalTree<Range>, first: u64, last: u64) -> Vec<Range> {
+        let mut found = Vec::new();
+        let _ = tree.overlaps(first, last, |range| {
+            found.push(*range);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[test]
+    fn random_changes_agree_with_a_list() {
+        let _machine = HostMachine::new(1 << 20, 1);
+        let (seeds, steps) = if cfg!(miri) { (1, 200) } else { (8, 4000) };
+        for seed in 1..=seeds {
+            let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed) | 1;
+            let mut below = |n: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) % n
+            };
+            let (mut tree, mut model) = (IntervalTree::new(), Vec::<Range>::new());
+            // Long runs of one kind, so that the tree grows and shrinks.
+            let mut grows = 70;
+            for step in 0..steps {
+                if step % 500 == 0 {
+                    grows = 100 - grows;
+                }
+                if below(100) < grows && model.len() < 300 {
+                    let first = below(200);
+                    // Some reach to the very end of all numbers.
+                    let last = if below(20) == 0 { u64::MAX } else { first + below(30) };
+                    let range = Range(first, last, below(1 << 40));
+                    tree.insert(node(range));
+                    model.push(range);
+                } else if !model.is_empty() {
+                    let range = model.swap_remove(below(model.len() as u64) as usize);
+                    assert_eq!(tree.get(&range.key()), Some(&range));
+                    assert_eq!(tree.remove(&range.key()).map(|node| *node.item()), Some(range));
+                    assert!(tree.get(&range.key()).is_none() && tree.remove(&range.key()).is_none());
+                }
+                if step % 16 == 0 {
+                    assert_eq!(tree.validate(), model.len());
+                }
+                let first = below(240);
+                let last = first + below(20);
+                let mut expected: Vec<_> =
+                    model.iter().filter(|range| range.0 <= last && first <= range.1).copied().collect();
+                expected.sort_by_key(Range::key);
+                assert_eq!(found(&tree, first, last), expected);
+            }
+            assert_eq!(tree.is_empty(), model.is_empty());
+        }
+    }
+
+    #[test]
+    fn whoever_has_seen_enough_sees_no_more() {
+        let _machine = HostMachine::new(1 << 20, 1);
+        let mut tree = IntervalTree::new();
+        (0..10).for_each(|n| tree.insert(node(Range(n, n + 5, 0))));
+        let mut seen = 0;
+        let flow = tree.overlaps(4, 6, |_| {
+            seen += 1;
+            if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((flow, seen), (ControlFlow::Break(()), 3));
+    }
+
+    #[test]
+    fn what_does_not_overlap_is_passed_over() {
+        struct Counted<'a>(u64, &'a core::cell::Cell<u32>);
+        impl Interval for Counted<'_> {
+            type Key = u64;
+            fn key(&self) -> u64 {
+                self.0
+            }
+            fn first(&self) -> u64 {
+                self.1.set(self.1.get() + 1);
+                self.0
+            }
+            fn last(&self) -> u64 {
+                self.0
+            }
+        }
+        let looks = core::cell::Cell::new(0);
+        let _machine = HostMachine::new(4 << 20, 1);
+        let mut tree = IntervalTree::new();
+        for n in 0..1024 {
+            let item = Counted(n, &looks);
+            let node = Node { item, max_last: 0, height: 1, low: None, high: None };
+            tree.insert(KBox::new(node, Gfp::KERNEL).unwrap());
+        }
+        looks.set(0);
+        let _ = tree.overlaps(500, 501, |_| ControlFlow::Continue(()));
+        assert!(looks.get() <= 40, "{} looks", looks.get());
+    }
+}
