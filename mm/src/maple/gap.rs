@@ -1,105 +1,153 @@
 //! The search for room: the highest or the lowest addresses that no entry has (Linux: `mas_empty_area_rev`,
 //! `mas_empty_area`).
 //!
-//! Above the leaves only children are gone into that have a gap so large, so that each search goes up and down once.
-//! For the writer and for who holds it off.
+//! A search goes down to the place where its window ends, as long as there is a gap so large on the way, and from the last
+//! node there to the nearest child that has one. Only at the window's ends may a gap be too small for what is asked though
+//! it is large enough itself. For the writer and for who holds it off.
 
-use super::path::Path;
+use core::ops::ControlFlow::{self, Break, Continue};
+
+use super::node::{FREE, Node};
 use super::root::Root;
+
+/// What is looked for: `size` addresses within `low..high`.
+struct Room {
+    size: u64,
+    low: u64,
+    high: u64,
+    /// The highest start.
+    last: u64,
+}
+
+/// The end of a search, or that all of what was looked at is too small.
+type Step = ControlFlow<Option<u64>>;
 
 /// The highest `size` addresses within `low..high` that no entry has; where they start.
 pub(super) fn highest<const N: usize>(root: &Root<N>, size: u64, low: u64, high: u64) -> Option<u64> {
-    let last = high.checked_sub(size).filter(|last| *last >= low)?;
-    let Some(mut path) = Path::to(root, last) else { return Some(last) };
-    let (mut leaf, mut at) = path.leaf()?;
-    if at == leaf.len() {
-        // Everything ends below.
-        return Some(last);
+    let room = Room::new(size, low, high)?;
+    let Some(top) = root.top() else { return Some(room.last) };
+    if last_end(top)? <= room.last {
+        return Some(room.last);
     }
-    let fits = |floor: u64, ceiling: u64| {
-        let (floor, ceiling) = (floor.max(low), ceiling.min(high));
-        (floor <= ceiling && ceiling - floor >= size).then(|| ceiling - size)
-    };
-    // The gap before the first entry that is not below: it alone can reach over `high`.
-    if let Some(found) = fits(path.floor(), leaf.lo(at)) {
-        return Some(found);
-    }
-    if path.on(1).is_some_and(|(parent, child)| parent.lo(child) < size) {
-        at = 0;
-    }
-    loop {
-        // Gaps of this leaf further down. One so large that does not fit reaches over `low`.
-        while at > 0 {
-            at -= 1;
-            let floor = if at > 0 { leaf.hi(at - 1) } else { path.floor_below(0) };
-            if leaf.lo(at) - floor >= size {
-                return fits(floor, leaf.lo(at));
-            }
-        }
-        let (level, child) = (1..=path.top()).find_map(|level| {
-            let (node, at) = path.on(level)?;
-            (0..at).rev().find(|&child| node.lo(child) >= size).map(|child| (level, child))
-        })?;
-        let (node, _) = path.on(level)?;
-        path.set(level, node, child);
-        path.descend(level, |node| match node.level() {
-            0 => node.len(),
-            _ => (0..node.len()).rev().find(|&child| node.lo(child) >= size).unwrap_or(0),
-        })?;
-        (leaf, at) = path.leaf()?;
+    match room.highest_in(top, 0) {
+        Break(found) => found,
+        Continue(()) => None,
     }
 }
 
 /// The lowest `size` addresses within `low..high` that no entry has; where they start.
 pub(super) fn lowest<const N: usize>(root: &Root<N>, size: u64, low: u64, high: u64) -> Option<u64> {
-    let last = high.checked_sub(size).filter(|last| *last >= low)?;
-    let below = |found: u64| (found <= last).then_some(found);
-    let Some(mut path) = Path::to(root, low) else { return Some(low) };
-    let (mut leaf, mut at) = path.leaf()?;
-    if at == leaf.len() {
-        return Some(low);
+    let room = Room::new(size, low, high)?;
+    let Some(top) = root.top() else { return Some(low) };
+    match room.lowest_in(top, 0) {
+        Break(found) => found,
+        Continue(()) => room.from(last_end(top)?.max(low)),
     }
-    // The gap before the first entry that is not below: it alone can reach over `low`.
-    let first = path.floor().max(low);
-    if leaf.lo(at) >= first && leaf.lo(at) - first >= size {
-        return below(first);
+}
+
+/// Where the last entry below a node on the tree's right edge ends.
+fn last_end<const N: usize>(mut node: &Node<N>) -> Option<u64> {
+    for _ in 0..node.level() {
+        node = node.child(node.len() - 1)?;
     }
-    loop {
-        let mut end = leaf.hi(at);
-        at += 1;
-        while at < leaf.len() {
-            if leaf.lo(at) - end >= size {
-                return below(end);
+    Some(node.hi(node.len() - 1))
+}
+
+/// Where the entry before slot `at` ends, if `floor` is where the one before the node does.
+fn floor_of<const N: usize>(node: &Node<N>, at: usize, floor: u64) -> u64 {
+    if at > 0 { node.hi(at - 1) } else { floor }
+}
+
+impl Room {
+    fn new(size: u64, low: u64, high: u64) -> Option<Self> {
+        let last = high.checked_sub(size).filter(|last| *last >= low && *last < FREE)?;
+        Some(Self { size, low, high, last })
+    }
+
+    /// The highest room in a gap.
+    fn within(&self, floor: u64, ceiling: u64) -> Option<u64> {
+        let (floor, ceiling) = (floor.max(self.low), ceiling.min(self.high));
+        (floor <= ceiling && ceiling - floor >= self.size).then(|| ceiling - self.size)
+    }
+
+    /// The room from here on, unless it is too high.
+    fn from(&self, start: u64) -> Option<u64> {
+        (start <= self.last).then_some(start)
+    }
+
+    /// Below a node in which entries are above the window, or reach into it from above; one ends at `floor` before it.
+    fn highest_in<const N: usize>(&self, node: &Node<N>, floor: u64) -> Step {
+        if node.level() == 0 {
+            let at = node.search_leaf(self.last);
+            if at < node.len()
+                && let Some(found) = self.within(floor_of(node, at, floor), node.lo(at))
+            {
+                return Break(Some(found));
             }
-            end = leaf.hi(at);
-            at += 1;
+            return self.highest_before(node, at, floor);
         }
-        let further = (1..=path.top()).find_map(|level| {
-            let (node, at) = path.on(level)?;
-            (at + 1..node.len()).find(|&child| node.lo(child) >= size).map(|child| (level, child))
-        });
-        let Some((level, child)) = further else {
-            // Behind the last entry, which may be in another leaf.
-            let mut path = path;
-            let top = path.top();
-            if top > 0 {
-                let (node, _) = path.on(top)?;
-                path.set(top, node, node.len() - 1);
-                path.descend(top, |node| node.len() - 1)?;
+        let at = node.search(self.last);
+        if node.lo(at) >= self.size
+            && let Some(child) = node.child(at)
+        {
+            self.highest_in(child, floor_of(node, at, floor))?;
+        }
+        self.highest_before(node, at, floor)
+    }
+
+    /// In slots before `end`, which are below the window's end. A gap so large that does not fit reaches over its start.
+    fn highest_before<const N: usize>(&self, mut node: &Node<N>, mut end: usize, mut floor: u64) -> Step {
+        for _ in 0..node.level() {
+            let Some(at) = node.last_child_with_gap(end, self.size) else { return Continue(()) };
+            let Some(child) = node.child(at) else { return Continue(()) };
+            floor = floor_of(node, at, floor);
+            (node, end) = (child, child.len());
+        }
+        if let Some(at) = node.last_after_gap(end, self.size) {
+            return Break(self.within(node.hi(at - 1), node.lo(at)));
+        }
+        if end > 0 && node.lo(0) - floor >= self.size {
+            return Break(self.within(floor, node.lo(0)));
+        }
+        Continue(())
+    }
+
+    /// Below a node in which entries are below the window, or reach into it from below; one ends at `floor` before it.
+    fn lowest_in<const N: usize>(&self, node: &Node<N>, floor: u64) -> Step {
+        if node.level() == 0 {
+            let at = node.search_leaf(self.low);
+            if at == node.len() {
+                return Continue(());
             }
-            let (leaf, _) = path.leaf()?;
-            return below(leaf.hi(leaf.len() - 1));
-        };
-        let (node, _) = path.on(level)?;
-        path.set(level, node, child);
-        path.descend(level, |node| match node.level() {
-            0 => 0,
-            _ => (0..node.len()).find(|&child| node.lo(child) >= size).unwrap_or(0),
-        })?;
-        (leaf, at) = path.leaf()?;
-        let floor = path.floor_below(0);
-        if leaf.lo(0) - floor >= size {
-            return below(floor);
+            let start = floor_of(node, at, floor).max(self.low);
+            if start <= node.lo(at) && node.lo(at) - start >= self.size {
+                return Break(self.from(start));
+            }
+            return match node.first_after_gap(at, self.size) {
+                Some(at) => Break(self.from(node.hi(at - 1))),
+                None => Continue(()),
+            };
+        }
+        let mut at = node.search(self.low);
+        if node.lo(at) >= self.size
+            && let Some(child) = node.child(at)
+        {
+            self.lowest_in(child, floor_of(node, at, floor))?;
+        }
+        let (mut node, mut floor) = (node, floor);
+        at += 1;
+        for _ in 0..node.level() {
+            let Some(next) = node.first_child_with_gap(at, self.size) else { return Continue(()) };
+            let Some(child) = node.child(next) else { return Continue(()) };
+            floor = floor_of(node, next, floor);
+            (node, at) = (child, 0);
+        }
+        if node.lo(0) - floor >= self.size {
+            return Break(self.from(floor));
+        }
+        match node.first_after_gap(0, self.size) {
+            Some(at) => Break(self.from(node.hi(at - 1))),
+            None => Continue(()),
         }
     }
 }

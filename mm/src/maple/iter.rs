@@ -1,5 +1,6 @@
 //! Walks over the entries in ascending and in descending order, for the writer and for who holds it off.
 
+use core::ptr::NonNull;
 use core::slice;
 
 use super::node::Node;
@@ -25,18 +26,20 @@ impl<'t, const N: usize> Ascending<'t, N> {
         Self { values: values_of(leaf, at, limit), leaf, limit }
     }
 
-    #[cold]
-    fn go_on(&mut self) -> Option<*mut ()> {
-        self.leaf = self.leaf?.next();
+    /// Goes to the next leaf; says whether there is more.
+    #[inline(always)]
+    fn go_on(&mut self) -> bool {
+        self.leaf = self.leaf.and_then(Node::next);
         self.values = values_of(self.leaf, 0, self.limit);
-        let value = self.values.next();
-        if value.is_none() {
+        let is_more = !self.values.as_slice().is_empty();
+        if !is_more {
             self.leaf = None;
         }
-        value.map(|value| value.load(Relaxed))
+        is_more
     }
 }
 
+#[inline(always)]
 fn values_of<const N: usize>(
     leaf: Option<&Node<N>>,
     from: usize,
@@ -44,22 +47,44 @@ fn values_of<const N: usize>(
 ) -> slice::Iter<'_, AtomicPtr<()>> {
     let Some(leaf) = leaf else { return [].iter() };
     let mut len = leaf.len();
-    while len > from && leaf.lo(len - 1) >= limit {
-        len -= 1;
+    if leaf.lo(len.wrapping_sub(1)) >= limit {
+        len = leaf.starting_below(limit);
     }
     leaf.values(from, len).iter()
 }
 
 impl<const N: usize> Iterator for Ascending<'_, N> {
-    type Item = *mut ();
+    type Item = NonNull<()>;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<*mut ()> {
-        match self.values.next() {
-            Some(value) => Some(value.load(Relaxed)),
-            None => self.go_on(),
+    fn next(&mut self) -> Option<NonNull<()>> {
+        loop {
+            if let Some(value) = self.values.next() {
+                return Some(value_of(value));
+            }
+            if !self.go_on() {
+                return None;
+            }
         }
     }
+
+    #[inline(always)]
+    fn fold<A, F: FnMut(A, NonNull<()>) -> A>(mut self, mut sum: A, mut add: F) -> A {
+        loop {
+            for value in core::mem::take(&mut self.values) {
+                sum = add(sum, value_of(value));
+            }
+            if !self.go_on() {
+                return sum;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn value_of(word: &AtomicPtr<()>) -> NonNull<()> {
+    // SAFETY: entries have values that are not null, and only those of entries are walked over.
+    unsafe { NonNull::new_unchecked(word.load(Relaxed)) }
 }
 
 /// The values of entries, descending.
@@ -77,17 +102,17 @@ impl<'t, const N: usize> Descending<'t, N> {
 }
 
 impl<const N: usize> Iterator for Descending<'_, N> {
-    type Item = *mut ();
+    type Item = NonNull<()>;
 
-    fn next(&mut self) -> Option<*mut ()> {
+    fn next(&mut self) -> Option<NonNull<()>> {
         let path = self.place.as_mut()?;
         let (leaf, at) = path.leaf()?;
         if at > 0 {
             path.set(0, leaf, at - 1);
-            return Some(leaf.ptr(at - 1));
+            return NonNull::new(leaf.ptr(at - 1));
         }
         self.place = path.previous_leaf();
         let (leaf, at) = self.place.as_ref()?.leaf()?;
-        Some(leaf.ptr(at))
+        NonNull::new(leaf.ptr(at))
     }
 }

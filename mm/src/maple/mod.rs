@@ -36,7 +36,7 @@ mod validate;
 
 pub use node::Node;
 pub use root::Retry;
-pub use source::{Locked, NoGuard, Nodes};
+pub use source::{Nodes, Slab};
 pub use tree::{Entry, InsertError, Iter, IterBack, Reader, Stored, Tree};
 
 /// Slots of a node: with three words each, a node is twelve lines of 64 bytes and two words.

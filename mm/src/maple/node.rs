@@ -18,7 +18,7 @@ use super::shim::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::
 /// The end of nothing: above all addresses.
 pub(super) const FREE: u64 = u64::MAX;
 
-/// A node of `N` slots, a power of two from 4 to 128.
+/// A node of `N` slots, a power of two from 4 to 32.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Node<const N: usize> {
@@ -52,7 +52,7 @@ impl<const N: usize> Node<N> {
 
     /// Nothing in it, in no tree.
     pub fn new() -> Self {
-        const { assert!(N.is_power_of_two() && N >= 4 && N <= 128) };
+        const { assert!(N.is_power_of_two() && N >= 4 && N <= 32) };
         Self {
             hi: from_fn(|_| AtomicU64::new(FREE)),
             lo: from_fn(|_| AtomicU64::new(0)),
@@ -119,6 +119,12 @@ impl<const N: usize> Node<N> {
         Slot { hi: self.hi(at), lo: self.lo(at), ptr: self.ptr(at) }
     }
 
+    /// For readers without a lock.
+    #[inline(always)]
+    pub(super) fn get_published(&self, at: usize) -> Slot {
+        Slot { hi: self.hi(at), lo: self.lo(at), ptr: self.ptr_published(at) }
+    }
+
     /// What the pointer points to was made before a release fence of the writer.
     #[inline(always)]
     pub(super) fn set(&self, at: usize, slot: Slot) {
@@ -133,18 +139,24 @@ impl<const N: usize> Node<N> {
     }
 
     /// How many of the first `N - 1` slots end at or below `addr`: the child, or the leaf's slot, to look in. As many
-    /// steps for any length, without a branch.
-    #[inline(always)]
+    /// steps for any length.
+    ///
+    /// A tree of branches, not a sum of comparisons: it is half as many instructions, and faults come again and again to
+    /// the same few entries, so that the branches are foreseen.
+    #[inline]
     pub(super) fn search(&self, addr: u64) -> usize {
-        let mut at = 0;
-        let mut half = N / 2;
-        while half > 0 {
-            // All ones if the slot ends at or below, so that no jump is made of it.
-            let beyond = usize::from(self.hi(at + half - 1) > addr).wrapping_sub(1);
-            at += beyond & half;
-            half /= 2;
+        macro_rules! halve {
+            ($at:expr; $half:literal $($rest:literal)*) => {
+                if self.hi($at + $half - 1) <= addr { halve!($at + $half; $($rest)*) } else { halve!($at; $($rest)*) }
+            };
+            ($at:expr;) => { $at };
         }
-        at
+        match N {
+            4 => halve!(0; 2 1),
+            8 => halve!(0; 4 2 1),
+            16 => halve!(0; 8 4 2 1),
+            _ => halve!(0; 16 8 4 2 1),
+        }
     }
 
     /// As [`Node::search`] among all slots: up to the length, for what goes behind the last.
@@ -157,10 +169,16 @@ impl<const N: usize> Node<N> {
     /// The child in a slot, for the writer and for who holds it off.
     #[inline(always)]
     pub(super) fn child(&self, at: usize) -> Option<&Self> {
-        debug_assert!(self.level() > 0 && at < self.len());
-        // SAFETY: slots above the leaves have nodes of the same tree, which are in it as long as nobody changes it; the
-        // writer goes to no child that it took out.
+        debug_assert!(self.level() > 0);
+        // SAFETY: slots above the leaves have nodes of the same tree, which are in it as long as nobody changes it, or none;
+        // the writer goes to no child that it took out.
         unsafe { self.ptr(at).cast::<Self>().as_ref() }
+    }
+
+    /// How many entries of a leaf start below `limit`.
+    #[cold]
+    pub(super) fn starting_below(&self, limit: u64) -> usize {
+        (0..self.len()).take_while(|&at| self.lo(at) < limit).count()
     }
 
     /// The pointers from slot `from` to below slot `to`.
@@ -277,20 +295,90 @@ impl<const N: usize> Node<N> {
         self.level.store(77, Relaxed);
     }
 
-    /// The largest gap in or below the node, whose first entry follows one that ends at `floor`.
-    pub(super) fn largest_gap(&self, mut floor: u64) -> u64 {
-        let mut largest = 0;
-        if self.level() > 0 {
-            for at in 0..self.len() {
-                largest = largest.max(self.lo(at));
+    /// Makes the poisoned node as good as new (for tests).
+    #[cfg(test)]
+    #[cfg_attr(not(loom), allow(dead_code))]
+    pub(super) fn cure(&self) {
+        (0..N).for_each(|at| self.set(at, Slot::EMPTY));
+        self.set_next(null_mut());
+        self.set_len(0);
+        self.set_level(0);
+    }
+
+    /// The last child before slot `end` with a gap of `size` in it.
+    #[inline]
+    pub(super) fn last_child_with_gap(&self, end: usize, size: u64) -> Option<usize> {
+        let fits = |gap: &AtomicU64| gap.load(Relaxed) >= size;
+        let mut gaps = self.lo.get(..end)?;
+        // Four by four: the way through a node is most of what a search costs.
+        while let [rest @ .., a, b, c, d] = gaps {
+            for (at, gap) in [(3, d), (2, c), (1, b), (0, a)] {
+                if fits(gap) {
+                    return Some(rest.len() + at);
+                }
             }
-        } else {
-            for at in 0..self.len() {
-                largest = largest.max(self.lo(at) - floor);
-                floor = self.hi(at);
-            }
+            gaps = rest;
         }
-        largest
+        gaps.iter().rposition(fits)
+    }
+
+    /// The first child from slot `from` on with a gap of `size` in it.
+    #[inline]
+    pub(super) fn first_child_with_gap(&self, from: usize, size: u64) -> Option<usize> {
+        let fits = |gap: &AtomicU64| gap.load(Relaxed) >= size;
+        let len = self.len();
+        let mut gaps = self.lo.get(from..len)?;
+        while let [a, b, c, d, rest @ ..] = gaps {
+            for (at, gap) in [(4, a), (3, b), (2, c), (1, d)] {
+                if fits(gap) {
+                    return Some(len - rest.len() - at);
+                }
+            }
+            gaps = rest;
+        }
+        gaps.iter().position(fits).map(|at| len - gaps.len() + at)
+    }
+
+    /// The last entry of a leaf before slot `end`, but not the first of all, with a gap of `size` before it.
+    #[inline]
+    pub(super) fn last_after_gap(&self, end: usize, size: u64) -> Option<usize> {
+        let (mut starts, mut ends) = (self.lo.get(1..end)?, self.hi.get(..end - 1)?);
+        let fits = |start: &AtomicU64, end: &AtomicU64| start.load(Relaxed) - end.load(Relaxed) >= size;
+        while let ([starts_rest @ .., a, b], [ends_rest @ .., c, d]) = (starts, ends) {
+            if fits(b, d) {
+                return Some(starts.len());
+            }
+            if fits(a, c) {
+                return Some(starts.len() - 1);
+            }
+            (starts, ends) = (starts_rest, ends_rest);
+        }
+        match (starts, ends) {
+            ([start], [end]) if fits(start, end) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The first entry of a leaf after slot `at` with a gap of `size` before it.
+    #[inline]
+    pub(super) fn first_after_gap(&self, at: usize, size: u64) -> Option<usize> {
+        let len = self.len();
+        let (starts, ends) = (self.lo.get(at + 1..len)?, self.hi.get(at..len)?);
+        let mut gaps = starts.iter().zip(ends).map(|(start, end)| start.load(Relaxed) - end.load(Relaxed));
+        gaps.position(|gap| gap >= size).map(|further| at + 1 + further)
+    }
+
+    /// The largest gap in or below the node, whose first entry follows one that ends at `floor`.
+    pub(super) fn largest_gap(&self, floor: u64) -> u64 {
+        let (Some(lows), Some(ends)) = (self.lo.get(..self.len()), self.hi.get(..self.len())) else {
+            return 0;
+        };
+        if self.level() > 0 {
+            return lows.iter().map(|gap| gap.load(Relaxed)).fold(0, u64::max);
+        }
+        let Some((first, rest)) = lows.split_first() else { return 0 };
+        let gaps = rest.iter().zip(ends).map(|(start, end)| start.load(Relaxed) - end.load(Relaxed));
+        gaps.fold(first.load(Relaxed) - floor, u64::max)
     }
 }
 

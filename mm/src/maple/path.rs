@@ -5,8 +5,8 @@
 use super::node::{FREE, Node};
 use super::root::{Found, Root, below_free};
 
-/// As many levels as a tree may have: more than memory has room for.
-pub(super) const MAX_LEVELS: usize = 12;
+/// As many levels as a tree may have, a power of two: more than memory has room for.
+pub(super) const MAX_LEVELS: usize = 16;
 
 /// A place in a leaf: a slot, or behind the last one.
 #[derive(Clone)]
@@ -35,9 +35,8 @@ impl<'t, const N: usize> Path<'t, N> {
 
     #[inline(always)]
     pub(super) fn set(&mut self, level: usize, node: &'t Node<N>, at: usize) {
-        if let (Some(slot), Some(index)) = (self.nodes.get_mut(level), self.at.get_mut(level)) {
-            (*slot, *index) = (Some(node), at as u8);
-        }
+        self.nodes[level % MAX_LEVELS] = Some(node);
+        self.at[level % MAX_LEVELS] = at as u8;
     }
 
     /// Puts a level on top.
@@ -51,13 +50,11 @@ impl<'t, const N: usize> Path<'t, N> {
         self.top
     }
 
-    /// The node on a level of the path, and the slot there.
+    /// The node on a level of the path, and the slot there; none above the top.
     #[inline(always)]
     pub(super) fn on(&self, level: usize) -> Option<(&'t Node<N>, usize)> {
-        match (self.nodes.get(level), self.at.get(level)) {
-            (Some(&Some(node)), Some(&at)) if level <= self.top => Some((node, at as usize)),
-            _ => None,
-        }
+        let node = self.nodes[level % MAX_LEVELS]?;
+        Some((node, self.at[level % MAX_LEVELS] as usize))
     }
 
     /// The leaf and the slot.
@@ -70,11 +67,7 @@ impl<'t, const N: usize> Path<'t, N> {
     #[inline]
     pub(super) fn entry(&self) -> Option<Found> {
         let (leaf, at) = self.leaf()?;
-        if at >= leaf.len() {
-            return None;
-        }
-        let slot = leaf.get(at);
-        Some(Found { start: slot.lo, end: slot.hi, value: slot.ptr })
+        if at < leaf.len() { Found::of(leaf.get(at)) } else { None }
     }
 
     /// Where the entry ends that is the last before the node on `level`; 0 if there is none.

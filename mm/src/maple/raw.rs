@@ -129,6 +129,43 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         Ok(())
     }
 
+    /// Makes two entries of the one that `addr` is in: its own value keeps what is below `low_end`, which is above `addr`
+    /// or next to it, and `value` gets what is from `high_start` on. None has what is between.
+    ///
+    /// # Errors
+    /// See [`Refused`]; `Overlap`: there is no such entry, or nothing would be left for one of the two.
+    pub(super) fn split(
+        &mut self,
+        addr: u64,
+        low_end: u64,
+        high_start: u64,
+        value: NonNull<()>,
+    ) -> Result<(), Refused> {
+        let root = &*self.root;
+        let mut path = Path::to(root, addr).ok_or(Refused::Overlap)?;
+        let entry = path.entry().filter(|entry| entry.start <= addr).ok_or(Refused::Overlap)?;
+        if low_end <= entry.start || high_start < low_end || entry.end <= high_start {
+            return Err(Refused::Overlap);
+        }
+        let needed = path.nodes_needed();
+        if needed > self.pool.len() || path.top() + 2 > MAX_LEVELS {
+            return Err(Refused::Nodes);
+        }
+        root.count.write_begin();
+        if needed > 0 {
+            split(root, &mut self.pool, &mut path, 0, false);
+        }
+        if let Some((leaf, at)) = path.leaf() {
+            // The leaf ends where it did, and all its gaps are there still.
+            leaf.insert(at + 1, Slot { hi: entry.end, lo: high_start, ptr: value.as_ptr() });
+            leaf.set_hi(at, low_end);
+            path.regap(0, high_start - low_end);
+            self.len += 1;
+        }
+        root.count.write_end();
+        Ok(())
+    }
+
     /// Takes the entry out that `addr` is in.
     #[inline]
     pub(super) fn remove(&mut self, addr: u64, retire: &impl Retire<N>) -> Option<Found> {
@@ -160,16 +197,14 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
             if count == 0 {
                 return;
             }
-            let mut taken = [Slot { hi: 0, lo: 0, ptr: null_mut() }; N];
+            let mut taken = [None; N];
             for (slot, from) in taken.iter_mut().zip(at..at + count) {
-                *slot = leaf.get(from);
+                *slot = Found::of(leaf.get(from));
             }
             let doomed = take_out(&self.root, path, count);
             self.len -= count;
             doomed.retire(retire);
-            for slot in taken.iter().take(count) {
-                out(Found { start: slot.lo, end: slot.hi, value: slot.ptr });
-            }
+            taken.into_iter().flatten().for_each(&mut out);
         }
     }
 
@@ -220,8 +255,7 @@ fn empty<const N: usize>(node: &Node<N>, retire: &impl Retire<N>, out: &mut impl
     let is_leaf = node.level() == 0;
     for at in 0..node.len() {
         if is_leaf {
-            let slot = node.get(at);
-            out(Found { start: slot.lo, end: slot.hi, value: slot.ptr });
+            Found::of(node.get(at)).into_iter().for_each(&mut *out);
         } else if let Some(child) = node.child(at) {
             empty(child, retire, out);
         }

@@ -2,9 +2,9 @@
 //!
 //! Models of `mm/tests/loom_maple.rs` are of this very source.
 
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 
-use super::node::{FREE, Node};
+use super::node::{FREE, Node, Slot};
 use super::shim::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, SeqCount};
 
 /// A change was in the way: the caller looks again under the lock that holds the writer off.
@@ -16,13 +16,28 @@ pub struct Retry;
 pub(super) struct Found {
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) value: *mut (),
+    pub(super) value: NonNull<()>,
+}
+
+impl Found {
+    /// What is in a slot of a leaf, if it ends above `addr`.
+    #[inline(always)]
+    fn above(slot: Slot, addr: u64) -> Option<Self> {
+        if slot.hi > addr { Self::of(slot) } else { None }
+    }
+
+    /// What is in a slot of a leaf, if anything.
+    #[inline(always)]
+    pub(super) fn of(slot: Slot) -> Option<Self> {
+        Some(Self { start: slot.lo, end: slot.hi, value: NonNull::new(slot.ptr)? })
+    }
 }
 
 /// How often a reader looks before it leaves it to the lock. A change takes some hundred instructions.
 const TRIES: usize = 3;
 
-/// An address that the searches can look for. No entry ends above it that does not end above `addr`.
+/// `addr`, or the address below it if it is the last: one that a search goes along a path of nodes for. No entry ends above
+/// the last.
 #[inline(always)]
 pub(super) fn below_free(addr: u64) -> u64 {
     addr.min(FREE - 1)
@@ -58,13 +73,16 @@ impl<const N: usize> Root<N> {
     /// The first entry that ends above `addr`, for the writer and for who holds it off.
     #[inline]
     pub(super) fn find_locked(&self, addr: u64) -> Option<Found> {
-        let addr = below_free(addr);
         let mut node = self.top()?;
-        for _ in 0..node.level() {
-            node = node.child(node.search(addr))?;
+        let mut level = node.level();
+        loop {
+            let at = node.search(addr);
+            if level == 0 {
+                return Found::above(node.get(at), addr);
+            }
+            node = node.child(at)?;
+            level -= 1;
         }
-        let slot = node.get(node.search(addr));
-        (slot.hi > addr && slot.hi != FREE).then_some(Found { start: slot.lo, end: slot.hi, value: slot.ptr })
     }
 
     /// The first entry that ends above `addr`, for readers without a lock.
@@ -74,40 +92,66 @@ impl<const N: usize> Root<N> {
     ///
     /// # Safety
     /// Nodes that are taken out of the tree from now on are not freed before this returns.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn find(&self, addr: u64) -> Result<Option<Found>, Retry> {
-        let addr = below_free(addr);
-        for _ in 0..TRIES {
+        let begun = self.count.try_begin().ok_or(Retry)?;
+        // SAFETY: the caller vouches for the nodes.
+        let Some(slot) = (unsafe { self.slot(addr) }) else {
+            // SAFETY: as above.
+            return unsafe { self.find_again(addr) };
+        };
+        if self.count.retry(begun) {
+            // SAFETY: as above.
+            return unsafe { self.find_again(addr) };
+        }
+        Ok(Found::above(slot, addr))
+    }
+
+    /// As [`Root::find`], once it was in vain.
+    ///
+    /// # Safety
+    /// As for [`Root::find`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn find_again(&self, addr: u64) -> Result<Option<Found>, Retry> {
+        for _ in 1..TRIES {
             let begun = self.count.try_begin().ok_or(Retry)?;
             // SAFETY: the caller vouches for the nodes.
-            let found = unsafe { self.descend(addr) };
-            if !self.count.retry(begun) {
-                return found;
+            let slot = unsafe { self.slot(addr) };
+            let is_empty = slot.is_none() && self.top.load(Relaxed).is_null();
+            if self.count.retry(begun) {
+                continue;
+            }
+            match slot {
+                Some(slot) => return Ok(Found::above(slot, addr)),
+                None if is_empty => return Ok(None),
+                // The last address of all, which is in no entry.
+                None => break,
             }
         }
         Err(Retry)
     }
 
-    /// What [`Root::find`] returns if nothing has changed meanwhile; anything otherwise.
+    /// The slot of a leaf to look in, or a mixture of slots of nodes that were in the tree since the caller began; none in
+    /// an empty tree.
     ///
     /// # Safety
     /// As for [`Root::find`].
     #[inline(always)]
-    unsafe fn descend(&self, addr: u64) -> Result<Option<Found>, Retry> {
+    unsafe fn slot(&self, addr: u64) -> Option<Slot> {
         // SAFETY: null, or a node that was in the tree when the caller began, or later: it is not freed yet. Acquire pairs
         // with the writer's release after it filled the node: what is read is a state of it as a node of the tree.
-        let Some(mut node) = (unsafe { self.top.load(Acquire).as_ref() }) else { return Ok(None) };
-        // A node is in one level for as long as it is in a tree, and so are those that it ever pointed to.
-        for _ in 0..node.level() {
-            let child = node.ptr_published(node.search(addr)).cast::<Node<N>>();
+        let mut node = unsafe { self.top.load(Acquire).as_ref() }?;
+        // A node is on one level for as long as it is in a tree, and so are those that it ever pointed to.
+        let mut level = node.level();
+        loop {
+            let at = node.search(addr);
+            if level == 0 {
+                return Some(node.get_published(at));
+            }
             // SAFETY: as above, by way of a node of the level above; slots that became empty have no pointer.
-            node = unsafe { child.as_ref() }.ok_or(Retry)?;
+            node = unsafe { node.ptr_published(at).cast::<Node<N>>().as_ref() }?;
+            level -= 1;
         }
-        let at = node.search(addr);
-        let (end, start) = (node.hi(at), node.lo(at));
-        if end <= addr || end == FREE {
-            return Ok(None);
-        }
-        Ok(Some(Found { start, end, value: node.ptr_published(at) }))
     }
 }

@@ -1,12 +1,14 @@
 //! Where nodes come from, and where they go once readers are out of them.
 
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use super::FANOUT;
 use super::node::Node;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::rcu::{self, Head};
 use crate::slab::Cache;
 
 /// Whoever makes and frees the nodes of a tree.
@@ -34,23 +36,26 @@ pub trait Nodes<const N: usize> {
     unsafe fn retire(&self, node: NonNull<Node<N>>);
 }
 
-/// Nodes from slab, of trees whose readers all hold the lock that holds the writer off.
+/// Nodes from slab, freed after a grace period.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Locked;
+pub struct Slab;
 
-/// Nobody has one: such trees have no readers without a lock.
-#[derive(Debug)]
-pub enum NoGuard {}
+/// A node with what waits for a grace period in its place.
+#[repr(C)]
+struct SlabNode {
+    node: UnsafeCell<Node<FANOUT>>,
+    head: UnsafeCell<Head>,
+}
 
-static NODES: Cache<UnsafeCell<Node<FANOUT>>> = Cache::new("maple_node");
+static NODES: Cache<SlabNode> = Cache::new("maple_node");
 
-impl Nodes<FANOUT> for Locked {
-    type Guard = NoGuard;
+impl Nodes<FANOUT> for Slab {
+    type Guard = rcu::ReadGuard;
 
     #[inline]
     fn alloc(&self, gfp: Gfp) -> Result<NonNull<Node<FANOUT>>, AllocError> {
         let node: NonNull<Node<FANOUT>> = NODES.alloc_raw(gfp)?.cast();
-        // SAFETY: a new object for a node.
+        // SAFETY: a new object, which starts with a node.
         unsafe { node.write(Node::new()) };
         Ok(node)
     }
@@ -61,7 +66,18 @@ impl Nodes<FANOUT> for Locked {
     }
 
     unsafe fn retire(&self, node: NonNull<Node<FANOUT>>) {
-        // SAFETY: nobody reads but under the lock, and the caller is the writer.
-        unsafe { self.free(node) }
+        // SAFETY: nodes come from `alloc`, and have a head behind them.
+        let head = unsafe { node.byte_add(offset_of!(SlabNode, head)) }.cast::<Head>();
+        // SAFETY: no new reader finds the node, and nobody else uses its head.
+        unsafe { rcu::call(head, free_retired) }
     }
+}
+
+/// # Safety
+/// `head` is that of a node which was retired, and no reader is in it any more.
+unsafe fn free_retired(head: NonNull<Head>) {
+    // SAFETY: it lies in an object of the cache.
+    let node = unsafe { head.byte_sub(offset_of!(SlabNode, head)) };
+    // SAFETY: the caller vouches for it; nothing is to drop.
+    unsafe { NODES.free_raw(node.cast()) }
 }

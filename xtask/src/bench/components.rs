@@ -34,6 +34,42 @@ const TARGETS: &[Target] = &[
     target("tables", "protect region", Limit::Is(11.0)),
     target("tables", "unmap region, tables freed", Limit::Is(8.0)),
     target("tables", "map single, random", Limit::Is(55.0)),
+    target("ranges", "find, 100", Limit::Of(0.45, LINUX)),
+    target("ranges", "find, 100", Limit::Of(0.45, "BTreeMap")),
+    target("ranges", "find, 10k", Limit::Of(0.45, LINUX)),
+    target("ranges", "find, 10k", Limit::Of(0.45, "BTreeMap")),
+    target("ranges", "find, 100k", Limit::Of(0.45, LINUX)),
+    target("ranges", "find, 100k", Limit::Of(0.45, "BTreeMap")),
+    target("ranges", "insert at random, to 1k", Limit::Of(0.6, LINUX)),
+    target("ranges", "insert at random, to 100k", Limit::Of(0.6, LINUX)),
+    target("ranges", "iterate", Limit::Of(0.3, "BTreeMap")),
+    target("ranges", "top-down gap, far, 1k", Limit::Of(0.15, LINUX)),
+    target("ranges", "top-down gap, far, 100k", Limit::Of(0.15, LINUX)),
+    target("ranges", "punch a hole, 1k", Limit::Of(0.4, LINUX)),
+    target("ranges", "punch a hole, 100k", Limit::Of(0.4, LINUX)),
+    target("ranges", "erase at random, 1k", Limit::Of(0.3, LINUX)),
+    target("ranges", "erase at random, 100k", Limit::Of(0.3, LINUX)),
+    target("ranges", "bytes a range, 100k at random", Limit::Of(1.0, LINUX)),
+];
+
+/// The tree of Linux 6.12, in the mode in which readers take no lock. It is not built here: its figures were measured
+/// elsewhere, in the same way.
+const LINUX: &str = "Linux's, elsewhere";
+
+const MEASURED_ELSEWHERE: [(&str, f64); 13] = [
+    ("find, 100", 191.0),
+    ("find, 10k", 302.0),
+    ("find, 100k", 360.0),
+    ("insert at random, to 1k", 2524.0),
+    ("insert at random, to 100k", 1964.0),
+    ("iterate", 171.0),
+    ("top-down gap, far, 1k", 2182.0),
+    ("top-down gap, far, 100k", 3954.0),
+    ("punch a hole, 1k", 3044.0),
+    ("punch a hole, 100k", 3312.0),
+    ("erase at random, 1k", 3342.0),
+    ("erase at random, 100k", 4189.0),
+    ("bytes a range, 100k at random", 45.0),
 ];
 
 pub(super) fn run() -> Result<u8> {
@@ -46,6 +82,12 @@ pub(super) fn run() -> Result<u8> {
     let (lines, sums) = callgrind::count(&program, &["counts"])?;
     let mut figures = counts(&lines, &sums)?;
     figures.extend(shares_of(&String::from_utf8_lossy(&shares))?);
+    figures.extend(MEASURED_ELSEWHERE.map(|(shape, value)| Figure {
+        group: "ranges".into(),
+        shape: shape.into(),
+        who: LINUX.into(),
+        value,
+    }));
     let (text, missed) = tables(&figures, TARGETS, heading);
     let file = paths::bench().join("components.md");
     fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -87,6 +129,7 @@ fn heading(group: &str) -> Heading {
         "pages" => ("pages, 1 GiB: instructions an allocation and free", Best::Least),
         "objects" => ("small objects: instructions an allocation and free", Best::Least),
         "tables" => ("page tables, 16,384 pages: instructions a page", Best::Least),
+        "ranges" => ("ranges of 3-6 pages, 1-3 apart: instructions an operation", Best::Least),
         "lru" => ("LRU lists: instructions an operation", Best::Least),
         "fragmentation" => ("huge pages to be had, per cent of what is free", Best::Most),
         other => (other, Best::Least),

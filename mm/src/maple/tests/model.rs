@@ -17,6 +17,7 @@ enum Op {
     Remove(u64),
     RemoveRange(u64, u64),
     Resize(u64, u64, u64),
+    Split(u64, u64, u64),
     Look(u64),
     Gap(u64, u64, u64),
     Clear,
@@ -72,6 +73,7 @@ impl<const N: usize> Pair<N> {
                 assert_eq!(removed, expected);
             }
             Op::Resize(addr, start, len) => self.resize(addr, start, start + len),
+            Op::Split(addr, low, high) => self.split(addr, low, high),
             Op::Look(addr) => self.look(addr),
             Op::Gap(size, low, high) => self.gap(size, low, high),
             Op::Clear => {
@@ -112,6 +114,23 @@ impl<const N: usize> Pair<N> {
         } else {
             self.model.insert(old, (old_end, value));
         }
+    }
+
+    fn split(&mut self, addr: u64, low_end: u64, high_start: u64) {
+        let value = self.next;
+        self.next += 1;
+        self.tree.reserve(Gfp::KERNEL).unwrap();
+        let done = self.tree.split(addr, low_end, high_start, Word(value));
+        let entry = self.find(addr).filter(|(start, ..)| *start <= addr);
+        let entry =
+            entry.filter(|(start, end, _)| *start < low_end && low_end <= high_start && high_start < *end);
+        let Some((start, end, old)) = entry else {
+            assert_eq!(done, Err(InsertError::Overlap(Word(value))));
+            return;
+        };
+        assert_eq!(done, Ok(()));
+        self.model.insert(start, (low_end, old));
+        self.model.insert(high_start, (end, value));
     }
 
     fn look(&mut self, addr: u64) {
@@ -164,6 +183,7 @@ fn op(universe: u64) -> impl Strategy<Value = Op> {
         4 => (addr(), addr(), 0..8_u64).prop_map(|(addr, start, len)| Op::Resize(addr, start, len)),
         4 => (addr(), 0..6_u64, 0..9_u64)
             .prop_map(|(addr, down, len)| Op::Resize(addr, addr.saturating_sub(down), len)),
+        6 => (addr(), 0..3_u64, 0..3_u64).prop_map(|(addr, up, hole)| Op::Split(addr, addr + up, addr + up + hole)),
         4 => addr().prop_map(Op::Look),
         4 => (0..20_u64, addr(), addr()).prop_map(|(size, low, high)| Op::Gap(size, low, high)),
     ]
@@ -206,7 +226,8 @@ fn tides<const N: usize>(seed: u64, universe: u64, ops: usize) {
             0..10 if rising => Op::Insert(addr, 1 + numbers.below(4)),
             0..9 => Op::Remove(addr),
             9 => Op::RemoveRange(addr, addr + numbers.below(if rising { 9 } else { 300 })),
-            10..12 => Op::Insert(addr, 1 + numbers.below(4)),
+            10 => Op::Insert(addr, 1 + numbers.below(4)),
+            11 => Op::Split(addr, addr + numbers.below(2), addr + 1),
             12..16 => Op::Resize(addr, addr.saturating_sub(numbers.below(4)), 1 + numbers.below(7)),
             16..18 => Op::Gap(1 + numbers.below(40), numbers.below(universe), numbers.below(universe)),
             _ if count.is_multiple_of(50) => Op::Look(addr),
