@@ -42,15 +42,15 @@ impl Layout {
         let (backing, flags) = (vma.backing().clone(), vma.flags());
         let upper = Vma::new(high.range, flags, high.pgoff, backing.clone(), vma.anon.same());
         let upper = KBox::new(upper, Gfp::KERNEL)?;
-        self.vmas.reserve(1)?;
+        self.vmas.reserve()?;
         if let Some(mapping) = backing.mapping() {
             let link = self.link(high, flags)?;
             let mut links = mapping.maps().lock();
             links.resize(&self.core, old, low);
             links.insert(link);
         }
-        self.vmas.resize(low.range.start, low.range, low.pgoff);
-        self.insert_reserved(upper);
+        let split = self.vmas.split(upper);
+        debug_assert!(split.is_ok(), "nobody made room for a mapping");
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Layout {
         }
         let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
-        self.vmas.reserve(1)?;
+        self.vmas.reserve()?;
         let link = || Link { core: self.core.clone(), place: what.place(), writes: what.flags.writes_file() };
         let link = what.backing.mapping().map(|mapping| mapping.maps().promise(link())).transpose()?;
         Ok(Prepared::Alone(vma, link))
@@ -203,9 +203,9 @@ impl Layout {
     /// Takes the mappings of `range` out of the store and the links, where mappings start and end at its
     /// borders. Their pages are gone already. The figures follow.
     pub(crate) fn remove_range(&mut self, range: VirtRange, removed: &mut RemovedVmas) {
-        while let Some(start) = self.vmas.find(range.start).map(Vma::start).filter(|start| *start < range.end)
-        {
-            let Some(vma) = self.vmas.remove(start) else { break };
+        let mut taken = RemovedVmas::new();
+        self.vmas.remove_range(range, |vma| taken.push(vma));
+        while let Some(vma) = taken.pop() {
             debug_assert!(range.start <= vma.start() && vma.end() <= range.end);
             if let Some(mapping) = vma.mapping() {
                 mapping.maps().lock().remove(&self.core, vma.place());

@@ -53,7 +53,7 @@ impl Space {
         let mut child;
         let copied = {
             let parent = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
-            child = parent.for_child(core.clone());
+            child = parent.for_child(core.clone())?;
             let mut gather = Gather::new(&self.core.tables);
             parent.copy_to(&mut child, &mut gather)
         };
@@ -71,7 +71,7 @@ impl Space {
 
 impl Layout {
     fn copy_to(&self, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
-        child.vmas.reserve(self.vmas.len())?;
+        child.vmas.reserve_ascending(self.vmas.len())?;
         for vma in self.vmas.iter() {
             if vma.flags().contains(VmFlags::DONTCOPY) {
                 continue;
@@ -81,6 +81,7 @@ impl Layout {
             }
             self.copy_vma(vma, child, gather)?;
         }
+        child.vmas.free_reserve();
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use rux_machine::cold;
 use super::exec::ExecFields;
 use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::error::AllocError;
 use crate::paging::{Gather, Level, Pmd};
 use crate::rmap::{SpaceCore, Usage, Which, ZapPages};
 use crate::slab::KArc;
@@ -49,7 +50,10 @@ pub(crate) fn random() -> u64 {
 
 impl Layout {
     /// Nothing mapped; the bases drawn (Linux: `arch_pick_mmap_layout`, `randomize_stack_top`).
-    pub(crate) fn new(core: KArc<SpaceCore>, config: &SpaceConfig) -> Self {
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn new(core: KArc<SpaceCore>, config: &SpaceConfig) -> Result<Self, AllocError> {
         let task_size = config.task_size;
         let page_bits = |mask: u64| (random() & mask) << PAGE_SHIFT;
         let (mmap_random, stack_random) = match config.randomize {
@@ -69,9 +73,9 @@ impl Layout {
         } else {
             unmapped_base(task_size) + mmap_random
         };
-        Self {
+        Ok(Self {
             core,
-            vmas: VmaTree::new(),
+            vmas: VmaTree::new()?,
             total_vm: 0,
             high_vm: 0,
             locked_vm: 0,
@@ -85,14 +89,17 @@ impl Layout {
             start_brk: VirtAddr::ZERO,
             brk: VirtAddr::ZERO,
             exec: ExecFields::default(),
-        }
+        })
     }
 
     /// A child's, with the same bases and nothing mapped.
-    pub(crate) fn for_child(&self, core: KArc<SpaceCore>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn for_child(&self, core: KArc<SpaceCore>) -> Result<Self, AllocError> {
+        Ok(Self {
             core,
-            vmas: VmaTree::new(),
+            vmas: VmaTree::new()?,
             total_vm: 0,
             high_vm: 0,
             locked_vm: 0,
@@ -106,7 +113,7 @@ impl Layout {
             start_brk: self.start_brk,
             brk: self.brk,
             exec: self.exec,
-        }
+        })
     }
 
     /// Counts `pages` more of the kind that `flags` says (Linux: `vm_stat_account`).
@@ -168,7 +175,7 @@ impl Layout {
         // From the top down, mappings whose tables are neighbours together: so the walk passes over what lies between
         // the others. What is above is gone.
         let mut group: Option<VirtRange> = None;
-        while let Some(vma) = self.vmas.pop() {
+        for vma in self.vmas.iter_back() {
             if vma.flags().contains(VmFlags::ACCOUNT) {
                 committed += vma.pages();
             }
@@ -184,12 +191,12 @@ impl Layout {
                 None => vma.end(),
             };
             group = Some(VirtRange::new(vma.start(), end));
-            removed.push(vma);
         }
         if let Some(lowest) = group {
             self.free_tables_of(lowest, VirtAddr::ZERO, &mut gather);
         }
         drop(gather);
+        self.vmas.clear(|vma| removed.push(vma));
         debug_assert_eq!(self.core.usage(), Usage::default(), "pages left behind");
         account::uncharge(committed);
     }

@@ -65,7 +65,7 @@ impl Space {
     pub fn new(config: &SpaceConfig) -> Result<KArc<Self>, MmError> {
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL)?, Gfp::KERNEL)?;
         let space = Self {
-            layout: RwSem::new(Rank::Mmap, Layout::new(core.clone(), config)),
+            layout: RwSem::new(Rank::Mmap, Layout::new(core.clone(), config)?),
             core,
             limits: limits::KeptLimits::new(config.limits),
             task_size: config.task_size,

@@ -86,11 +86,11 @@ impl Space {
         }
         let low = VirtAddr::new(PAGE_SIZE as u64);
         if layout.top_down
-            && let Some(found) = layout.vmas.gap_top_down(len, low, layout.mmap_base, 0)
+            && let Some(found) = layout.vmas.gap_top_down(len, low, layout.mmap_base)
         {
             return Some(found);
         }
         let base = if layout.top_down { unmapped_base(end) } else { layout.mmap_base };
-        layout.vmas.gap_bottom_up(len, base, end, 0)
+        layout.vmas.gap_bottom_up(len, base, end)
     }
 }

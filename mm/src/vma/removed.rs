@@ -17,13 +17,18 @@ impl RemovedVmas {
         vma.next = self.0.take();
         self.0 = Some(vma);
     }
+
+    /// The last one.
+    pub(crate) fn pop(&mut self) -> Option<KBox<Vma>> {
+        let mut vma = self.0.take()?;
+        self.0 = vma.next.take();
+        Some(vma)
+    }
 }
 
 impl Drop for RemovedVmas {
     /// One by one: a list of 65,530 would be too deep a recursion.
     fn drop(&mut self) {
-        while let Some(mut vma) = self.0.take() {
-            self.0 = vma.next.take();
-        }
+        while self.pop().is_some() {}
     }
 }
