@@ -9,8 +9,7 @@ use super::{Fault, Step, step};
 use crate::addr::{PAGE_SIZE, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::lru;
-use crate::page::{PageFlags, PagePtr, pfn_to_page};
+use crate::page::{MappingWord, PageFlags, PagePtr, pfn_to_page};
 use crate::page_alloc::FolioRef;
 use crate::paging::{Bits, Entry, PteGuard};
 use crate::rmap::{map_page, unmap_page};
@@ -33,7 +32,7 @@ impl Fault<'_> {
             page.folio().set_flags(PageFlags::DIRTY);
             return self.reuse(guard);
         }
-        if page.folio().is_anon() && (page.anon_exclusive() || sole_reference(page)) {
+        if page.folio().is_anon() && (page.anon_exclusive() || self.sole_reference(page)) {
             return self.reuse(guard);
         }
         let old = FolioRef::of(page.folio());
@@ -69,11 +68,6 @@ impl Fault<'_> {
             return Step::Again;
         }
         let unmapped = unmap_page(self.core, guard.slot());
-        if let Some((folio, _)) = &unmapped
-            && self.vma.flags().locks_pages()
-        {
-            lru::munlock(folio);
-        }
         self.core.tables.fence_range(VirtRange::new(self.addr, self.addr + PAGE_SIZE as u64));
         let entry = Entry::leaf(new.pfn(), self.vma.flags().page_prot()).dirty();
         let mapped = map_page(self.core, guard.slot(), new, entry);
@@ -88,19 +82,20 @@ impl Fault<'_> {
             Err(AllocError) => Step::Oom,
         }
     }
-}
 
-/// Whether the entry has the only reference of the anonymous page: then it becomes exclusive (Linux:
-/// `wp_can_reuse_anon_folio`). The table is locked.
-fn sole_reference(page: PagePtr) -> bool {
-    let folio = page.folio();
-    if folio.is_large() || folio.refcount() != 1 {
-        return false;
+    /// Whether the entry has the only reference of the anonymous page: then it becomes exclusive, and is of this mapping
+    /// from now on (Linux: `wp_can_reuse_anon_folio`, `folio_move_anon_rmap`). The table is locked.
+    fn sole_reference(&self, page: PagePtr) -> bool {
+        let folio = page.folio();
+        if folio.is_large() || folio.refcount() != 1 {
+            return false;
+        }
+        let Some(locked) = folio.try_lock() else { return false };
+        if locked.refcount() != 1 {
+            return false;
+        }
+        locked.set_mapping(MappingWord::Anon(self.vma.anon.word()));
+        page.set_anon_exclusive();
+        true
     }
-    let Some(locked) = folio.try_lock() else { return false };
-    if locked.refcount() != 1 {
-        return false;
-    }
-    page.set_anon_exclusive();
-    true
 }

@@ -97,10 +97,7 @@ impl Fault<'_> {
         let guard = step!(self.lock_empty());
         let entry = entry(&mapped);
         match map_page(self.core, guard.slot(), mapped, entry) {
-            Ok(()) => {
-                self.lock_page(&locked);
-                Step::Done
-            }
+            Ok(()) => Step::Done,
             Err(AllocError) => Step::Oom,
         }
     }
@@ -130,9 +127,7 @@ impl Fault<'_> {
             if mapping.owns(&locked, index) && locked.is_uptodate() && index < mapping.end_index() {
                 let entry = entry(&mapped);
                 // A page that cannot be counted once more is left to its own fault.
-                if map_page(self.core, slot, mapped, entry).is_ok() {
-                    self.lock_page(&locked);
-                }
+                let _ = map_page(self.core, slot, mapped, entry);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A stack that grows (Linux: `expand_downwards`, `acct_stack_growth`).
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
+use crate::rmap::Place;
 use crate::space::{Layout, Limits, MMAP_MIN_ADDR, MmError, STACK_GUARD_GAP, Space, account};
 use crate::vma::VmFlags;
 
@@ -49,7 +50,7 @@ impl Layout {
         if flags.contains(VmFlags::ACCOUNT) {
             account::charge(pages)?;
         }
-        self.vmas.resize(old.start, VirtRange::new(addr, old.end), pgoff);
+        self.resize_one(old.start, Place { range: VirtRange::new(addr, old.end), pgoff });
         self.count(flags, pages);
         if flags.contains(VmFlags::LOCKED) {
             self.locked_vm += pages;

@@ -22,7 +22,6 @@ use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::AllocError;
 use crate::filemap::index::{PageIndex, Refused};
 use crate::gfp::Gfp;
-use crate::lru;
 use crate::page::{Folio, MappingWord, PageFlags};
 use crate::page_alloc::{FolioRef, alloc_folio};
 use crate::rmap::FileMaps;
@@ -285,13 +284,11 @@ impl Mapping {
     fn add_charged(&self, index: u64, memory: Option<PageFlags>) -> Result<(FolioRef, bool), FileError> {
         let gfp = if memory.is_some() { Gfp::HIGHUSER_MOVABLE | Gfp::ZERO } else { Gfp::HIGHUSER_MOVABLE };
         let folio = alloc_folio(gfp, Order::ZERO)?;
-        folio.set_mapping(MappingWord::File((&raw const *self).addr()));
+        folio.set_mapping(MappingWord::File((&raw const *self).expose_provenance()));
         folio.set_index(index);
         if let Some(state) = memory {
             folio.set_flags(PageFlags::SWAPBACKED | state);
         }
-        // Before anybody can find it.
-        lru::add(&folio);
         let mut cached = folio.clone();
         let mut spare = None;
         loop {
@@ -336,6 +333,8 @@ impl Mapping {
     /// Takes page `index` out again if it is `folio`, nobody else has found it, and nothing was written
     /// to it.
     fn remove_unused(&self, index: u64, folio: &FolioRef) {
+        // Whoever has it locked may be on its way from the folio to this file.
+        let Some(_locked) = folio.try_lock() else { return };
         let mut pages = self.index.lock();
         // The index has one reference and the caller the other. Who wants a third asks the index first.
         let unused = pages.get(index) == Some(folio)
@@ -377,7 +376,12 @@ impl Drop for Mapping {
         debug_assert!(self.maps.is_empty(), "a mapped file is freed");
         let mut from = 0;
         while let Some(index) = self.next_page(from) {
-            self.remove(index);
+            let removed = self.index.lock().remove(index);
+            if let Some(folio) = removed {
+                // Whoever has it locked may have come from the folio to this file (`rmap_walk`).
+                let _locked = folio.lock();
+                self.removed(folio.clone());
+            }
             from = index + 1;
         }
     }

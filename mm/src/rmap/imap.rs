@@ -233,12 +233,21 @@ impl FileMapsGuard<'_> {
 
     /// The mapping at `from` is at `to` from now on.
     pub(crate) fn resize(&mut self, core: &SpaceCore, from: Place, to: Place) {
-        let node = self.0.tree.remove(&key(core, from));
-        debug_assert!(node.is_some(), "{from:?} is not linked");
-        if let Some(mut node) = node {
-            node.item_mut().place = to;
-            self.0.tree.insert(node);
-        }
+        resize(&mut self.0.tree, core, from, to);
+    }
+}
+
+/// The mapping at `from` is at `to` from now on.
+pub(crate) fn resize(tree: &mut IntervalTree<Link>, core: &SpaceCore, from: Place, to: Place) {
+    let (old, new) = (key(core, from), key(core, to));
+    if old == new {
+        let found = tree.set_last(&old, |link| link.place = to);
+        debug_assert!(found, "{from:?} is not linked");
+    } else if let Some(mut node) = tree.remove(&old) {
+        node.item_mut().place = to;
+        tree.insert(node);
+    } else {
+        debug_assert!(false, "{from:?} is not linked");
     }
 }
 

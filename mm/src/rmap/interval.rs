@@ -62,6 +62,45 @@ impl<T: Interval> Node<T> {
     }
 }
 
+/// Nodes of one item for several trees, made by who can fail for who cannot.
+pub(crate) struct Spares<T>(Child<T>);
+
+impl<T: Interval + Clone> Spares<T> {
+    /// `count` of them.
+    ///
+    /// # Errors
+    /// No memory for all.
+    pub(crate) fn new(cache: &'static Cache<Node<T>>, item: &T, count: usize) -> Result<Self, AllocError> {
+        let mut spares = Self(None);
+        for _ in 0..count {
+            let mut node = Node::new(cache, item.clone(), Gfp::KERNEL)?;
+            node.low = spares.0.take();
+            spares.0 = Some(node);
+        }
+        Ok(spares)
+    }
+}
+
+impl<T: Interval> Spares<T> {
+    /// Puts one of them into `tree`.
+    pub(crate) fn put_into(&mut self, tree: &mut IntervalTree<T>) {
+        debug_assert!(self.0.is_some(), "too few were made");
+        if let Some(mut node) = self.0.take() {
+            self.0 = node.low.take();
+            tree.insert(node);
+        }
+    }
+}
+
+impl<T> Drop for Spares<T> {
+    /// One by one: a long list would be too deep a recursion.
+    fn drop(&mut self) {
+        while let Some(mut node) = self.0.take() {
+            self.0 = node.low.take();
+        }
+    }
+}
+
 fn height<T>(child: &Child<T>) -> u8 {
     child.as_ref().map_or(0, |node| node.height)
 }
@@ -140,6 +179,21 @@ fn remove<T: Interval>(at: Child<T>, key: &T::Key, removed: &mut Child<T>) -> Ch
     Some(balance(here))
 }
 
+fn set_last<T: Interval>(at: &mut Child<T>, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
+    let Some(here) = at else { return false };
+    let found = match key.cmp(&here.item.key()) {
+        core::cmp::Ordering::Less => set_last(&mut here.low, key, change),
+        core::cmp::Ordering::Greater => set_last(&mut here.high, key, change),
+        core::cmp::Ordering::Equal => {
+            change(&mut here.item);
+            debug_assert!(*key == here.item.key(), "a key was changed in a tree");
+            true
+        }
+    };
+    here.update();
+    found
+}
+
 /// What is left, and the node with the lowest key.
 fn take_first<T: Interval>(mut here: KBox<Node<T>>) -> (Child<T>, KBox<Node<T>>) {
     match here.low.take() {
@@ -178,6 +232,11 @@ impl<T: Interval> IntervalTree<T> {
         let mut removed = None;
         self.0 = remove(self.0.take(), key, &mut removed);
         removed
+    }
+
+    /// Changes the last number, and nothing of the key, of the interval with that key; says whether there is one.
+    pub(crate) fn set_last(&mut self, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
+        set_last(&mut self.0, key, change)
     }
 
     /// The interval with that key.
@@ -322,6 +381,10 @@ mod tests {
                     assert_eq!(tree.get(&range.key()), Some(&range));
                     assert_eq!(tree.remove(&range.key()).map(|node| *node.item()), Some(range));
                     assert!(tree.get(&range.key()).is_none() && tree.remove(&range.key()).is_none());
+                }
+                if let Some(range) = model.last_mut() {
+                    range.1 = range.0 + below(30);
+                    assert!(tree.set_last(&range.key(), |item| item.1 = range.1));
                 }
                 if step % 16 == 0 {
                     assert_eq!(tree.validate(), model.len());

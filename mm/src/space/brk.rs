@@ -4,7 +4,8 @@ use super::account::Charge;
 use super::limits::MAX_MAP_COUNT;
 use super::{Layout, Limits, MmError, Space};
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
-use crate::vma::{AnonId, Attributes, Backing, RemovedVmas, VmFlags};
+use crate::rmap::AnonId;
+use crate::vma::{Attributes, Backing, RemovedVmas, VmFlags};
 
 /// What the heap is mapped with.
 const HEAP: VmFlags = VmFlags::READ
@@ -91,7 +92,7 @@ impl Space {
         let charge = Charge::new(range.pages())?;
         let pgoff = range.start.get() >> PAGE_SHIFT;
         let backing = Backing::Anonymous;
-        layout.insert_new(&Attributes { range, flags, backing: &backing, pgoff, anon: AnonId::none() })?;
+        layout.insert_new(&Attributes { range, flags, backing: &backing, pgoff, anon: AnonId::NONE })?;
         charge.keep();
         layout.count(flags, range.pages());
         if flags.contains(VmFlags::LOCKED) {

@@ -8,13 +8,42 @@ use super::{Layout, MmError};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::rmap::{FileMapsGuard, Link, Place, Promise, SpareLink, new_link};
+use crate::rmap::{AnonRef, Family, FileMapsGuard, Link, Place, Promise, SpaceCore, SpareLink, new_link};
 use crate::slab::KBox;
 use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma};
 
-/// The links of the file behind a mapping, locked.
-fn lock_links(backing: &Backing) -> Option<FileMapsGuard<'_>> {
-    backing.mapping().map(|mapping| mapping.maps().lock())
+/// What knows of mappings beside the store, locked: several changes are one to whoever walks there.
+struct Ties<'a> {
+    file: Option<FileMapsGuard<'a>>,
+    anon: Option<Family<'a>>,
+}
+
+impl<'a> Ties<'a> {
+    /// Of mappings of one file, and of one family.
+    fn lock(backing: &'a Backing, family: Option<&'a AnonRef>) -> Self {
+        let file = backing.mapping().map(|mapping| mapping.maps().lock());
+        Self { file, anon: family.map(AnonRef::lock) }
+    }
+
+    /// The mapping goes.
+    fn unlink(&mut self, core: &SpaceCore, vma: &Vma) {
+        if let Some(file) = &mut self.file {
+            file.remove(core, vma.place());
+        }
+        if let Some(anon) = &mut self.anon {
+            vma.anon.unlink_in(anon, core, vma.place());
+        }
+    }
+
+    /// The mapping is at `to` from now on.
+    fn resize(&mut self, core: &SpaceCore, vma: &Vma, to: Place) {
+        if let Some(file) = &mut self.file {
+            file.resize(core, vma.place(), to);
+        }
+        if let Some(anon) = &mut self.anon {
+            vma.anon.resize_in(anon, core, vma.place(), to);
+        }
+    }
 }
 
 /// What a new mapping takes, made before anything changes.
@@ -36,18 +65,22 @@ impl Layout {
         if self.vmas.len() >= MAX_MAP_COUNT {
             return Err(MmError::NoMemory);
         }
-        let old = vma.place();
         let low = Place { range: VirtRange::new(vma.start(), addr), pgoff: vma.pgoff() };
         let high = Place { range: VirtRange::new(addr, vma.end()), pgoff: vma.page_index(addr) };
         let (backing, flags) = (vma.backing().clone(), vma.flags());
-        let upper = Vma::new(high.range, flags, high.pgoff, backing.clone(), vma.anon.same());
-        let upper = KBox::new(upper, Gfp::KERNEL)?;
+        let family = vma.anon.family();
+        let mut upper = KBox::new(Vma::new(high.range, flags, high.pgoff, backing.clone()), Gfp::KERNEL)?;
         self.vmas.reserve()?;
-        if let Some(mapping) = backing.mapping() {
-            let link = self.link(high, flags)?;
-            let mut links = mapping.maps().lock();
-            links.resize(&self.core, old, low);
-            links.insert(link);
+        let link = backing.mapping().map(|_| self.link(high, flags)).transpose()?;
+        let Some(vma) = self.vmas.lookup(low.range.start) else { return Err(MmError::Fault) };
+        // For a moment both show the upper part, which is no harm to a walk.
+        upper.anon = vma.anon.duplicate(&self.core, high)?;
+        {
+            let mut ties = Ties::lock(&backing, family.as_ref());
+            ties.resize(&self.core, vma, low);
+            if let (Some(file), Some(link)) = (&mut ties.file, link) {
+                file.insert(link);
+            }
         }
         let split = self.vmas.split(upper);
         debug_assert!(split.is_ok(), "nobody made room for a mapping");
@@ -76,6 +109,47 @@ impl Layout {
         Ok(())
     }
 
+    /// As [`Layout::insert_new`], for pages of the mapping that `source` is in, whose group is that of `what` (Linux:
+    /// `copy_vma`).
+    ///
+    /// # Errors
+    /// As [`Layout::insert_new`].
+    pub(crate) fn insert_copy(&mut self, what: &Attributes<'_>, source: VirtAddr) -> Result<(), MmError> {
+        let mut prepared = self.prepare(what)?;
+        if let Prepared::Alone(vma, _) = &mut prepared
+            && let Some(source) = self.vmas.lookup(source)
+        {
+            vma.anon = source.anon.duplicate(&self.core, what.place())?;
+        }
+        self.insert_prepared(what, prepared);
+        Ok(())
+    }
+
+    /// If `range` makes one mapping of two of which only the upper has pages, the lower is to have the same chain
+    /// (Linux: `dup_anon_vma`).
+    fn join_chains(&mut self, merge: Merge, range: VirtRange) -> Result<(), AllocError> {
+        if merge != (Merge { left: true, right: true }) {
+            return Ok(());
+        }
+        let (prev, next) = (self.vmas.before(range.start), self.vmas.lookup(range.end));
+        let (Some(prev), Some(next)) = (prev, next) else { return Ok(()) };
+        if prev.anon.is_some() || !next.anon.is_some() {
+            return Ok(());
+        }
+        let (start, chain) = (prev.start(), next.anon.duplicate(&self.core, prev.place())?);
+        if let Some(prev) = self.vmas.lookup_mut(start) {
+            prev.anon = chain;
+        }
+        Ok(())
+    }
+
+    /// The family of the mappings that `merge` makes one around `range`, in which all that have pages are.
+    fn family_around(&self, merge: Merge, range: VirtRange) -> Option<AnonRef> {
+        let prev = self.vmas.before(range.start).filter(|_| merge.left);
+        let next = self.vmas.lookup(range.end).filter(|_| merge.right);
+        prev.and_then(|prev| prev.anon.family()).or_else(|| next.and_then(|next| next.anon.family()))
+    }
+
     /// Makes what [`Layout::insert_prepared`] needs. Mappings within the range may still be there; none
     /// reaches over its borders.
     ///
@@ -84,9 +158,10 @@ impl Layout {
     pub(crate) fn prepare<'a>(&mut self, what: &Attributes<'a>) -> Result<Prepared<'a>, MmError> {
         let merge = what.merge(&self.vmas);
         if merge != (Merge { left: false, right: false }) {
+            self.join_chains(merge, what.range)?;
             return Ok(Prepared::Merge(merge));
         }
-        let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone(), what.anon.same());
+        let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone());
         let vma = KBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve()?;
         let link = || Link { core: self.core.clone(), place: what.place(), writes: what.flags.writes_file() };
@@ -99,8 +174,8 @@ impl Layout {
         let range = what.range;
         match prepared {
             Prepared::Merge(merge) => {
-                let mut links = lock_links(what.backing);
-                self.widen(merge, range, &mut links);
+                let family = self.family_around(merge, range);
+                self.widen(merge, range, &mut Ties::lock(what.backing, family.as_ref()));
             }
             Prepared::Alone(vma, link) => {
                 if let Some(link) = link {
@@ -112,38 +187,39 @@ impl Layout {
     }
 
     /// Lets the neighbours that `merge` names take `range`, where nothing is mapped any more, over.
-    fn widen(&mut self, merge: Merge, range: VirtRange, links: &mut Option<FileMapsGuard<'_>>) {
+    fn widen(&mut self, merge: Merge, range: VirtRange, ties: &mut Ties<'_>) {
         if merge.left {
             let Some(prev) = self.vmas.before(range.start) else { return };
-            let old = prev.place();
-            let start = old.range.start;
+            let (start, pgoff) = (prev.start(), prev.pgoff());
             let mut end = range.end;
             if merge.right
                 && let Some(next) = self.vmas.remove(range.end)
             {
                 end = next.end();
-                if let Some(links) = links {
-                    links.remove(&self.core, next.place());
-                }
-                if let Some(prev) = self.vmas.lookup(start) {
-                    prev.anon.absorb(&next.anon);
-                }
+                ties.unlink(&self.core, &next);
             }
-            self.resize(old, Place { range: VirtRange::new(start, end), pgoff: old.pgoff }, links);
+            self.resize(start, Place { range: VirtRange::new(start, end), pgoff }, ties);
         } else if merge.right {
             let Some(next) = self.vmas.lookup(range.end) else { return };
             let whole = VirtRange::new(range.start, next.end());
             let pgoff = next.pgoff().wrapping_sub(range.pages());
-            self.resize(next.place(), Place { range: whole, pgoff }, links);
+            self.resize(next.start(), Place { range: whole, pgoff }, ties);
         }
     }
 
-    /// The mapping at `from` is at `to` from now on, which overlaps no other.
-    fn resize(&mut self, from: Place, to: Place, links: &mut Option<FileMapsGuard<'_>>) {
-        if let Some(links) = links {
-            links.resize(&self.core, from, to);
+    /// The mapping at `start` is at `to` from now on, which overlaps no other.
+    fn resize(&mut self, start: VirtAddr, to: Place, ties: &mut Ties<'_>) {
+        if let Some(vma) = self.vmas.lookup(start) {
+            ties.resize(&self.core, vma, to);
         }
-        self.vmas.resize(from.range.start, to.range, to.pgoff);
+        self.vmas.resize(start, to.range, to.pgoff);
+    }
+
+    /// As [`Layout::resize`], of a mapping alone.
+    pub(crate) fn resize_one(&mut self, start: VirtAddr, to: Place) {
+        let Some(vma) = self.vmas.lookup(start) else { return };
+        let (backing, family) = (vma.backing().clone(), vma.anon.family());
+        self.resize(start, to, &mut Ties::lock(&backing, family.as_ref()));
     }
 
     /// Gives `range`, which lies within one mapping, the flags `flags`: the mapping is split, or its
@@ -159,9 +235,8 @@ impl Layout {
             return Ok(());
         }
         let backing = vma.backing().clone();
-        let anon = vma.anon.same();
         let pgoff = vma.page_index(range.start);
-        let what = Attributes { range, flags, backing: &backing, pgoff, anon: anon.same() };
+        let what = Attributes { range, flags, backing: &backing, pgoff, anon: vma.anon.id() };
         let mut merge = what.merge(&self.vmas);
         merge.left &= range.start == old.start;
         merge.right &= range.end == old.end;
@@ -174,7 +249,10 @@ impl Layout {
             }
             return Ok(());
         }
-        let mut links = lock_links(&backing);
+        let family = vma.anon.family();
+        self.join_chains(merge, range)?;
+        let family = family.or_else(|| self.family_around(merge, range));
+        let mut ties = Ties::lock(&backing, family.as_ref());
         // What stays of the mapping, and where.
         let rest = if range == old {
             None
@@ -186,17 +264,13 @@ impl Layout {
         };
         match rest {
             None => {
-                if let Some(links) = &mut links {
-                    links.remove(&self.core, place);
+                if let Some(vma) = self.vmas.remove(old.start) {
+                    ties.unlink(&self.core, &vma);
                 }
-                drop(self.vmas.remove(old.start));
             }
-            Some(rest) => self.resize(place, rest, &mut links),
+            Some(rest) => self.resize(old.start, rest, &mut ties),
         }
-        self.widen(merge, range, &mut links);
-        if let Some(vma) = self.vmas.lookup(range.start) {
-            vma.anon.absorb(&anon);
-        }
+        self.widen(merge, range, &mut ties);
         Ok(())
     }
 
@@ -210,6 +284,7 @@ impl Layout {
             if let Some(mapping) = vma.mapping() {
                 mapping.maps().lock().remove(&self.core, vma.place());
             }
+            vma.anon.unlink(&self.core, vma.place());
             self.uncount(vma.flags(), vma.pages());
             if vma.flags().contains(VmFlags::LOCKED) {
                 self.locked_vm -= vma.pages();

@@ -7,8 +7,9 @@ use super::layout::random;
 use super::place::Align;
 use super::{MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::rmap::AnonId;
 use crate::slab::KArc;
-use crate::vma::{AnonId, Attributes, Backing, SpecialMapping, VmFlags};
+use crate::vma::{Attributes, Backing, SpecialMapping, VmFlags};
 
 /// Pages above which the start of the heap is drawn (Linux: `arch_randomize_brk`, 1 GiB).
 const BRK_RANDOM_PAGES: u64 = 1 << (30 - PAGE_SHIFT);
@@ -124,7 +125,7 @@ impl Space {
             return Err(MmError::NoMemory);
         }
         let backing = Backing::Special(what);
-        let what = Attributes { range, flags, backing: &backing, pgoff: 0, anon: AnonId::none() };
+        let what = Attributes { range, flags, backing: &backing, pgoff: 0, anon: AnonId::NONE };
         layout.insert_new(&what)?;
         layout.count(flags, range.pages());
         Ok(addr)

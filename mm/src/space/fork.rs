@@ -12,7 +12,7 @@ use crate::paging::{Copied, CopyEntry, Gather, Level, Slot};
 use crate::rmap::{Link, PageKind, SpaceCore, copy_page, new_link};
 use crate::slab::{KArc, KBox};
 use crate::sync::{Rank, RwSem};
-use crate::vma::{AnonId, VmFlags, Vma};
+use crate::vma::{VmFlags, Vma};
 
 /// Copies the entries of one mapping.
 struct CopyPages<'a, 'g> {
@@ -88,21 +88,14 @@ impl Layout {
     fn copy_vma(&self, vma: &Vma, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
         let wiped = vma.flags().contains(VmFlags::WIPEONFORK);
         let flags = vma.flags() - VmFlags::LOCKED_MASK;
-        let anon = if wiped { AnonId::none() } else { vma.anon.forked() };
-        let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone(), anon);
-        let copy = KBox::new(copy, Gfp::KERNEL)?;
-        if let Some(mapping) = vma.mapping() {
-            let (core, place, writes) = (child.core.clone(), vma.place(), flags.writes_file());
-            let link = new_link(Link { core, place, writes })?;
-            mapping.maps().lock().insert(link);
+        let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone());
+        let mut copy = KBox::new(copy, Gfp::KERNEL)?;
+        if !wiped {
+            copy.anon = vma.anon.fork(&child.core, vma.place())?;
         }
-        if flags.contains(VmFlags::ACCOUNT)
-            && let Err(error) = account::charge(vma.pages())
-        {
-            if let Some(mapping) = vma.mapping() {
-                mapping.maps().lock().remove(&child.core, vma.place());
-            }
-            return Err(error.into());
+        if let Err(error) = link_and_charge(&copy, &child.core) {
+            copy.anon.unlink(&child.core, vma.place());
+            return Err(error);
         }
         let inserted = child.vmas.insert(copy);
         debug_assert!(inserted.is_ok(), "room was made for all");
@@ -118,4 +111,18 @@ impl Layout {
         }
         Ok(done?)
     }
+}
+
+/// Links a child's mapping to its file, and promises memory for it; both or none.
+fn link_and_charge(copy: &Vma, core: &KArc<SpaceCore>) -> Result<(), MmError> {
+    let (flags, place) = (copy.flags(), copy.place());
+    let link = || new_link(Link { core: core.clone(), place, writes: flags.writes_file() });
+    let link = copy.mapping().map(|mapping| link().map(|link| (mapping, link))).transpose()?;
+    if flags.contains(VmFlags::ACCOUNT) {
+        account::charge(copy.pages())?;
+    }
+    if let Some((mapping, link)) = link {
+        mapping.maps().lock().insert(link);
+    }
+    Ok(())
 }

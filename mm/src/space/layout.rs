@@ -5,7 +5,6 @@ use rux_machine::cold;
 
 use super::exec::ExecFields;
 use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
-use super::lock;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::paging::{Gather, Level, Pmd};
@@ -169,9 +168,6 @@ impl Layout {
         {
             let mut zap = ZapPages::new(&self.core, Which::All);
             for vma in self.vmas.iter() {
-                if vma.flags().locks_pages() {
-                    lock::munlock_pages(&self.core, vma.range());
-                }
                 self.core.tables.zap_range(vma.range(), &mut gather, &mut zap);
             }
         }
@@ -186,6 +182,7 @@ impl Layout {
             if let Some(mapping) = vma.mapping() {
                 mapping.maps().lock().remove(&self.core, vma.place());
             }
+            vma.anon.unlink(&self.core, vma.place());
             let end = match group {
                 Some(above) if above.start - vma.end() <= Pmd::BYTES => above.end,
                 Some(above) => {

@@ -8,8 +8,9 @@ use super::place::Align;
 use super::shared::shared_memory;
 use super::{Layout, MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::rmap::AnonId;
 use crate::slab::KArc;
-use crate::vma::{AnonId, Attributes, Backing, FileMemory, RemovedVmas, VmFile, VmFlags};
+use crate::vma::{Attributes, Backing, FileMemory, RemovedVmas, VmFile, VmFlags};
 
 /// The flags that `MAP_SHARED` has always had; it ignores others (Linux: `LEGACY_MAP_MASK`).
 const LEGACY_FLAGS: u32 = abi::MAP_SHARED
@@ -194,7 +195,7 @@ impl Space {
         }
         // Room first: once the old mappings are gone there is no way back.
         flags |= VmFlags::SOFTDIRTY;
-        let what = Attributes { range, flags, backing: &backing, pgoff: plan.pgoff, anon: AnonId::none() };
+        let what = Attributes { range, flags, backing: &backing, pgoff: plan.pgoff, anon: AnonId::NONE };
         let prepared = layout.prepare(&what)?;
         if replaced != 0 {
             self.unmap_range(layout, range, removed);

@@ -9,7 +9,8 @@ use super::{Layout, MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::gfp::Gfp;
 use crate::paging::Gather;
-use crate::vma::{AnonId, Attributes, RemovedVmas, VmFlags};
+use crate::rmap::{AnonChain, AnonRef};
+use crate::vma::{Attributes, Backing, RemovedVmas, VmFlags};
 
 /// A request that was found to make sense; lengths are multiples of the page size.
 struct Move {
@@ -192,7 +193,7 @@ impl Space {
         };
         let backing = vma.backing().clone();
         let pgoff = vma.pgoff().wrapping_add(vma.pages());
-        let anon = vma.anon.same();
+        let anon = vma.anon.id();
         layout.insert_new(&Attributes { range: more, flags, backing: &backing, pgoff, anon })?;
         if let Some(charge) = charge {
             charge.keep();
@@ -219,7 +220,7 @@ impl Space {
         let new = VirtRange::from_len(to, request.new_len).ok_or(MmError::NoMemory)?;
         let Some(vma) = layout.vmas.lookup(old.start) else { return Err(MmError::Fault) };
         let (flags, whole) = (vma.flags(), vma.range());
-        let (backing, anon) = (vma.backing().clone(), vma.anon.same());
+        let (backing, anon, family) = (vma.backing().clone(), vma.anon.id(), vma.anon.family());
         let pgoff = match vma.is_anonymous() && !vma.anon.is_some() {
             true => to.get() >> PAGE_SHIFT,
             false => vma.page_index(old.start),
@@ -227,8 +228,9 @@ impl Space {
         let accounted = flags.contains(VmFlags::ACCOUNT);
         let replaced = if request.keep_old { 0 } else { old.pages() };
         let charge = if accounted { Some(Charge::new(new.pages() - replaced)?) } else { None };
-        layout.insert_new(&Attributes { range: new, flags, backing: &backing, pgoff, anon })?;
-        if let Err(error) = self.move_pages(&backing, old, to) {
+        let what = Attributes { range: new, flags, backing: &backing, pgoff, anon };
+        layout.insert_copy(&what, old.start)?;
+        if let Err(error) = self.move_pages(&backing, family.as_ref(), old, to) {
             // The new mapping has no pages and is in none of the figures.
             layout.count(flags, new.pages());
             if flags.contains(VmFlags::LOCKED) {
@@ -271,24 +273,46 @@ impl Space {
     }
 
     /// Moves the pages of `old`; all of them, or none.
-    fn move_pages(&self, backing: &crate::vma::Backing, old: VirtRange, to: VirtAddr) -> Result<(), MmError> {
-        if old.is_empty() {
-            return Ok(());
-        }
-        // A truncation must not pass while a page is at neither address.
-        let links = backing.mapping().map(|mapping| mapping.maps().lock());
+    fn move_pages(
+        &self,
+        backing: &Backing,
+        family: Option<&AnonRef>,
+        old: VirtRange,
+        to: VirtAddr,
+    ) -> Result<(), MmError> {
         let tables = &self.core.tables;
-        let mut gather = Gather::new(tables);
-        let reached = tables.move_range(old, to, &mut gather, Gfp::KERNEL);
-        if reached < old.end {
-            // Back to where the tables are still there, so that this does not fail.
-            let moved = VirtRange::new(to, to + (reached - old.start));
-            let back = tables.move_range(moved, old.start, &mut gather, Gfp::KERNEL);
-            debug_assert_eq!(back, moved.end);
+        let mut reached = old.start;
+        while reached < old.end {
+            let (rest, target) = (VirtRange::new(reached, old.end), to + (reached - old.start));
+            reached = self.move_locked(backing, family, rest, target, Gfp::NOWAIT);
+            if reached == old.end {
+                break;
+            }
+            // Memory is not waited for under locks that reclaim takes.
+            if tables.lock_pte(to + (reached - old.start), Gfp::KERNEL).is_err() {
+                // Back to where the tables are still there, so that this does not fail.
+                let moved = VirtRange::new(to, to + (reached - old.start));
+                let back = self.move_locked(backing, family, moved, old.start, Gfp::NOWAIT);
+                debug_assert_eq!(back, moved.end);
+                return Err(MmError::NoMemory);
+            }
         }
-        drop(gather);
-        drop(links);
-        if reached < old.end { Err(MmError::NoMemory) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Moves pages with the reverse maps locked, as far as there is memory for tables; says how far. Neither a truncation
+    /// nor a walk passes while a page is at neither address.
+    fn move_locked(
+        &self,
+        backing: &Backing,
+        family: Option<&AnonRef>,
+        from: VirtRange,
+        to: VirtAddr,
+        gfp: Gfp,
+    ) -> VirtAddr {
+        let _links = backing.mapping().map(|mapping| mapping.maps().lock());
+        let _family = family.map(AnonRef::lock);
+        self.core.tables.move_range(from, to, &mut Gather::new(&self.core.tables), gfp)
     }
 }
 
@@ -300,7 +324,8 @@ impl Layout {
         let unlocked = if vma.flags().contains(VmFlags::LOCKED) { vma.pages() } else { 0 };
         vma.flags -= VmFlags::LOCKED_MASK;
         if vma.range() == range {
-            vma.anon = AnonId::none();
+            vma.anon.unlink(&self.core, vma.place());
+            vma.anon = AnonChain::new();
         }
         self.locked_vm -= unlocked;
     }

@@ -4,13 +4,13 @@ use core::ops::ControlFlow;
 
 use super::{Layout, Space};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::page::{PageFlags, pfn_to_page};
+use crate::page::pfn_to_page;
 use crate::paging::{Kind, Level, Slot, Visit};
-use crate::rmap::{PageKind, Usage};
+use crate::rmap::{PageKind, Usage, validate_walks};
 use crate::vma::{VmFlags, Vma};
 
 impl Space {
-    /// Compares mappings, tables, pages, links and figures. Nobody changes the address space, faults in it, or
+    /// Compares mappings, tables, pages, links and figures, and walks from each page back to here. Nobody changes the address space, faults in it, or
     /// truncates a file that it maps, meanwhile.
     ///
     /// # Panics
@@ -19,6 +19,10 @@ impl Space {
         let layout = self.layout.read();
         let found = layout.validate();
         assert_eq!(self.core.usage(), found, "the resident set");
+        for vma in layout.vmas.iter() {
+            vma.anon.validate(&self.core, vma.place(), &mut |_| ());
+            validate_walks(&self.core, vma.range());
+        }
     }
 }
 
@@ -87,10 +91,6 @@ impl Visit for Pages<'_> {
         let page = pfn_to_page(pfn);
         let folio = page.folio();
         assert!(page.mapcount() > 0 && folio.refcount() > 0, "{addr:?}: {page:?}");
-        let kept = folio.flags().contains(PageFlags::UNEVICTABLE);
-        assert!(kept || !flags.locks_pages(), "not kept in memory at {addr:?}: {page:?}");
-        let others = folio.mapcount() > 1 || !folio.is_anon();
-        assert!(!kept || flags.locks_pages() || others, "kept in memory for nobody at {addr:?}: {page:?}");
         let pages = L::BYTES / PAGE_SIZE as u64;
         match PageKind::of(folio) {
             PageKind::File => self.found.file += pages,

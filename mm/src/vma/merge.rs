@@ -3,8 +3,8 @@
 //! (`find_mergeable_anon_vma`).
 
 use crate::addr::VirtRange;
-use crate::rmap::Place;
-use crate::vma::{AnonId, Backing, VmFlags, Vma, VmaTree};
+use crate::rmap::{AnonChain, AnonId, Place};
+use crate::vma::{Backing, VmFlags, Vma, VmaTree};
 
 /// What a range is to be: compared with its neighbours before it gets a mapping of its own.
 pub(crate) struct Attributes<'a> {
@@ -37,14 +37,14 @@ impl Attributes<'_> {
         prev.end() == self.range.start
             && self.same_kind(prev)
             && prev.pgoff().wrapping_add(prev.pages()) == self.pgoff
-            && prev.anon.merges_with(&self.anon)
+            && prev.anon.merges_with(self.anon)
     }
 
     fn merges_right(&self, next: &Vma) -> bool {
         next.start() == self.range.end
             && self.same_kind(next)
             && self.pgoff.wrapping_add(self.range.pages()) == next.pgoff()
-            && next.anon.merges_with(&self.anon)
+            && next.anon.merges_with(self.anon)
     }
 
     /// Which of the mappings around the range it becomes one with.
@@ -65,7 +65,7 @@ impl Attributes<'_> {
 
 /// The neighbour whose group the first anonymous page of `vma` joins, so that both may be merged
 /// later: one that differs in its rights alone.
-pub(crate) fn group_of_neighbour<'a>(vma: &Vma, tree: &'a VmaTree) -> Option<&'a AnonId> {
+pub(crate) fn group_of_neighbour<'a>(vma: &Vma, tree: &'a VmaTree) -> Option<&'a AnonChain> {
     let alike = |low: &Vma, high: &Vma| {
         low.end() == high.start()
             && low.backing().same(high.backing())

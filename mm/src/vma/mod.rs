@@ -4,7 +4,6 @@
 //! A [`Vma`] is changed only under its address space's `mmap_lock` for writing, by the operations
 //! of `space`; the rules of merging and splitting are here, and so is the store, [`VmaTree`].
 
-mod anon;
 mod file;
 mod flags;
 mod merge;
@@ -12,7 +11,6 @@ mod removed;
 mod special;
 mod tree;
 
-pub use anon::AnonId;
 pub use file::{FileMemory, VmFile};
 pub use flags::VmFlags;
 pub use special::SpecialMapping;
@@ -23,7 +21,7 @@ pub(crate) use removed::RemovedVmas;
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::filemap::Mapping;
-use crate::rmap::Place;
+use crate::rmap::{AnonChain, Place};
 use crate::slab::{KArc, KBox};
 use crate::space::STACK_GUARD_GAP;
 
@@ -69,20 +67,14 @@ pub struct Vma {
     /// address at which it was made, which stays with it when `mremap` moves it.
     pub(crate) pgoff: u64,
     pub(crate) backing: Backing,
-    pub(crate) anon: AnonId,
+    pub(crate) anon: AnonChain,
     /// The next of a list of mappings that were taken out.
     next: Option<KBox<Vma>>,
 }
 
 impl Vma {
-    pub(crate) const fn new(
-        range: VirtRange,
-        flags: VmFlags,
-        pgoff: u64,
-        backing: Backing,
-        anon: AnonId,
-    ) -> Self {
-        Self { range, flags, pgoff, backing, anon, next: None }
+    pub(crate) const fn new(range: VirtRange, flags: VmFlags, pgoff: u64, backing: Backing) -> Self {
+        Self { range, flags, pgoff, backing, anon: AnonChain::new(), next: None }
     }
 
     /// The addresses; both ends page-aligned, not empty.

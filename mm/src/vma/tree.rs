@@ -202,7 +202,7 @@ mod tests {
     use crate::addr::PAGE_SIZE;
     use crate::host::HostMachine;
     use crate::space::STACK_GUARD_GAP;
-    use crate::vma::{AnonId, Backing, VmFlags};
+    use crate::vma::{Backing, VmFlags};
 
     const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -212,7 +212,7 @@ mod tests {
 
     fn put(tree: &mut VmaTree, start: u64, end: u64, flags: VmFlags) {
         let range = VirtRange::new(addr(start), addr(end));
-        let vma = Vma::new(range, flags, start, Backing::Anonymous, AnonId::none());
+        let vma = Vma::new(range, flags, start, Backing::Anonymous);
         tree.reserve().unwrap();
         assert!(tree.insert(KBox::new(vma, Gfp::KERNEL).unwrap()).is_ok());
     }
@@ -251,8 +251,7 @@ mod tests {
         put(&mut tree, 10, 20, VmFlags::READ);
         let upper = |start, end| {
             let range = VirtRange::new(addr(start), addr(end));
-            KBox::new(Vma::new(range, VmFlags::WRITE, 5, Backing::Anonymous, AnonId::none()), Gfp::KERNEL)
-                .unwrap()
+            KBox::new(Vma::new(range, VmFlags::WRITE, 5, Backing::Anonymous), Gfp::KERNEL).unwrap()
         };
         assert!(tree.split(upper(20, 30)).is_err(), "there is nothing");
         assert!(tree.split(upper(10, 20)).is_err(), "nothing would be left");
