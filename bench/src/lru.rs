@@ -1,11 +1,16 @@
 //! LRU lists: an operation moves a page, at random, to the front of its list.
 //!
-//! Ours come with reclaim. What is here is what they are to be measured by: the crate `intrusive-collections`, and lists
-//! through 32-bit indices and through pointers, as lean as can be.
+//! Ours, under their lock, beside the crate `intrusive-collections`, and lists through 32-bit indices and through
+//! pointers, as lean as can be.
 
 use std::ptr::null_mut;
 
 use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
+
+use rux_mm::addr::{Order, PAGE_SIZE};
+use rux_mm::gfp::Gfp;
+use rux_mm::host::HostMachine;
+use rux_mm::{FolioRef, PageFlags, alloc_folio, lru};
 
 use crate::measure::{Bench, Numbers};
 
@@ -17,9 +22,35 @@ pub fn run(bench: &Bench) {
     let times = bench.times(40_000);
     let mut numbers = Numbers::new();
     let touched: Vec<usize> = (0..times).map(|_| numbers.below(PAGES)).collect();
+    ours(bench, &touched);
     intrusive(bench, &touched);
     indices(bench, &touched);
     pointers(bench, &touched);
+}
+
+/// Folios as the kernel has them: half of them of files, half anonymous.
+fn ours(bench: &Bench, touched: &[usize]) {
+    let machine = HostMachine::new(2 * PAGES * PAGE_SIZE, 1);
+    let folios: Vec<FolioRef> = (0..PAGES)
+        .map(|at| {
+            let folio = alloc_folio(Gfp::HIGHUSER_MOVABLE, Order::ZERO).expect("memory");
+            if at % 2 == 0 {
+                folio.set_flags(PageFlags::SWAPBACKED);
+            }
+            lru::add(&folio);
+            folio
+        })
+        .collect();
+    lru::drain();
+    let mut lists = lru::lock();
+    bench.count(GROUP, SHAPE, "rux", touched.len(), || {
+        for &at in touched {
+            lists.touch(&folios[at]);
+        }
+    });
+    drop(lists);
+    drop(folios);
+    drop(machine);
 }
 
 struct Node {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 0 | [`addr`], [`error`], [`gfp`], [`sync`], [`stat`], [`inject`] |
 //! | 1 | [`page`], [`memory`], [`early`] |
-//! | 2 | [`zone`], `pcp`, [`page_alloc`] |
+//! | 2 | [`zone`], `pcp`, [`lru`], [`page_alloc`] |
 //! | 3 | [`slab`] |
 //! | 4 | [`maple`], [`paging`] |
 //! | 5 | [`vma`], [`rmap`], [`filemap`] |
@@ -27,6 +27,7 @@ pub mod gfp;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 pub mod inject;
+pub mod lru;
 pub mod maple;
 pub mod memory;
 pub mod page;

@@ -7,9 +7,11 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
 
 use rux_machine::{Hot, Hw, MAX_HARTS};
 
-use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtRange};
+use crate::addr::{Order, PAGE_SIZE, Pfn, PhysAddr, VirtRange};
 use crate::early::{EarlyMemory, MapVmemmap};
 use crate::error::AllocError;
+use crate::gfp::Gfp;
+use crate::lru::{Batch, Lru};
 use crate::page::{Memmap, PAGES_PER_SECTION, PageFlags, pfn_to_page, section_map};
 use crate::page_alloc::debug::{self, Checks};
 use crate::page_alloc::{FailureLog, Hooks, ZeroPage, device};
@@ -47,6 +49,7 @@ pub struct Memory {
     pub(crate) paging: Paging,
     pub(crate) slab: SlabState,
     pub(crate) zones: [Zone; ZoneId::COUNT],
+    pub(crate) lru: Lru,
     pub(crate) settings: Settings,
     pub(crate) places: Places,
     /// The highest zone that has memory, for each highest zone that an allocation may use.
@@ -73,6 +76,7 @@ pub(crate) struct HartMemory {
     pub(crate) pcp: Pcp,
     pub(crate) seat: Seat,
     pub(crate) stat: Counters,
+    pub(crate) lru: Batch,
     pub(crate) rcu: rcu::HartState,
     /// See `slab::state`.
     pub(crate) sheaves: AtomicPtr<u8>,
@@ -84,6 +88,7 @@ impl HartMemory {
             pcp: Pcp::new(),
             seat: Seat::new(AtomicU32::new(0)),
             stat: Counters::new(),
+            lru: Batch::new(),
             rcu: rcu::HartState::new(),
             sheaves: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -104,6 +109,7 @@ impl Memory {
                 Zone::new(ZoneId::Movable),
                 Zone::new(ZoneId::Device),
             ],
+            lru: Lru::new(),
             settings: Settings::new(),
             places: Places::new(),
             preferred: [const { AtomicU32::new(0) }; ZoneId::COUNT],
@@ -178,6 +184,8 @@ impl Memory {
         );
         self.boot_slab(harts, options.slab_debug)?;
         page_alloc::register_reclaim(slab::reclaim);
+        // A page's descriptor has the lists' heads; the page itself is of no use.
+        self.lru.init(page_alloc::alloc_pages(Gfp::KERNEL, Order::ZERO)?.into_raw());
         // Now, when nobody else could be waiting for it.
         page_alloc::zero_folio().map(|_| ())
     }

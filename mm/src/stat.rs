@@ -40,6 +40,10 @@ items! {
     InactiveFile = "nr_inactive_file",
     /// File pages on the active LRU list.
     ActiveFile = "nr_active_file",
+    /// Pages that reclaim passes by.
+    Unevictable = "nr_unevictable",
+    /// Pages that mappings lock in memory.
+    Mlock = "nr_mlock",
     /// Slab pages that a shrinker can free.
     SlabReclaimable = "nr_slab_reclaimable",
     /// Slab pages that stay until their objects are freed.
@@ -82,6 +86,18 @@ items! {
     AllocStallDevice = "allocstall_device",
     /// Pages given back to the allocator.
     PgFree = "pgfree",
+    /// Pages moved to an active LRU list.
+    PgActivate = "pgactivate",
+    /// Pages moved back to an inactive one.
+    PgDeactivate = "pgdeactivate",
+    /// Pages that reclaim need no longer pass by.
+    UnevictablePgsRescued = "unevictable_pgs_rescued",
+    /// Pages that a mapping locked, none having done so before.
+    UnevictablePgsMlocked = "unevictable_pgs_mlocked",
+    /// Pages that no mapping locks any more.
+    UnevictablePgsMunlocked = "unevictable_pgs_munlocked",
+    /// Pages that were freed while a mapping locked them.
+    UnevictablePgsCleared = "unevictable_pgs_cleared",
     /// Faults served.
     PgFault = "pgfault",
     /// Copy-on-write faults that needed no copy.
@@ -167,6 +183,10 @@ impl Item {
 
 /// An item over all harts. Not below 0, though a sum taken while pages move may be.
 pub fn read(item: Item) -> u64 {
+    // What is on the LRU lists is counted under their lock.
+    if let Some(pages) = ZoneId::ALL.into_iter().map(|zone| memory().lru.read(item, zone)).sum() {
+        return pages;
+    }
     let harts = || (0..MAX_HARTS).map(|hart| memory().hart(hart));
     let sum: i64 = harts().map(|hart| hart.stat.0[item as usize].load(Relaxed)).sum();
     // What passes through the harts' lists is counted there, at no cost of its own.

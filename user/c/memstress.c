@@ -9,7 +9,26 @@
 enum { ZONES = 4, ORDERS = 11, WORKERS_PER_HART = 2, TRIES = 50 };
 
 /* Bits of /proc/kpageflags. */
-enum { KPF_SLAB = 7, KPF_BUDDY = 10, KPF_ANON = 12, KPF_NOPAGE = 20, KPF_PGTABLE = 26 };
+enum {
+    KPF_LRU = 5,
+    KPF_ACTIVE = 6,
+    KPF_SLAB = 7,
+    KPF_BUDDY = 10,
+    KPF_ANON = 12,
+    KPF_SWAPBACKED = 14,
+    KPF_UNEVICTABLE = 18,
+    KPF_NOPAGE = 20,
+    KPF_PGTABLE = 26,
+    KPF_MLOCKED = 33
+};
+
+/* Lists that pages age on. */
+enum { INACTIVE_FILE, ACTIVE_FILE, INACTIVE_ANON, ACTIVE_ANON, UNEVICTABLE, LISTS };
+static const char *const list_names[LISTS][2] = {{"inactive_file", "Inactive(file)"},
+                                                 {"active_file", "Active(file)"},
+                                                 {"inactive_anon", "Inactive(anon)"},
+                                                 {"active_anon", "Active(anon)"},
+                                                 {"unevictable", "Unevictable"}};
 
 static bool on_rux;
 
@@ -22,6 +41,11 @@ static void use_memory(uint64_t *random) {
     CHECK(memory != MAP_FAILED);
     for (size_t at = 0; at < bytes; at += PAGE)
         memory[at] = (char)(at / PAGE);
+    if (next_random(random) % 8 == 0) {
+        CHECK(mlock(memory, bytes / 2) == 0);
+        if (bytes > 8 * PAGE) /* MADV_DONTNEED refuses what is locked; the rest goes with it. */
+            CHECK(munlock(memory + 2 * PAGE, bytes - 2 * PAGE) == 0);
+    }
     if (bytes > 8 * PAGE) {
         CHECK(mprotect(memory + 2 * PAGE, PAGE, PROT_READ) == 0);
         CHECK(munmap(memory + 4 * PAGE, PAGE) == 0);
@@ -45,6 +69,8 @@ static void use_file(uint64_t *random, int who) {
     CHECK(memory != MAP_FAILED);
     for (size_t page = 0; page < pages; page++)
         CHECK(memory[page * PAGE + 9] == (char)who);
+    if (next_random(random) % 4 == 0)
+        CHECK(mlock(memory, pages * PAGE) == 0);
     CHECK(ftruncate(fd, PAGE) == 0);
     CHECK(munmap(memory, pages * PAGE) == 0);
     CHECK(unlink(name) == 0);
@@ -129,6 +155,7 @@ struct zone {
     long buddy_pages, type_pages, type_blocks;
     /* Frames that are slabs or tables, and frames that kpageflags says nothing of. */
     long kernel_frames, bare_frames;
+    long lists[LISTS], mlocked;
 };
 
 struct memory {
@@ -137,6 +164,7 @@ struct memory {
     long slabinfo_pages;
     /* Frames of /proc/kpageflags and /proc/kpagecount. */
     long frames, slab_frames, buddy_frames, anon_frames, file_frames, table_frames;
+    long lists[LISTS], mlocked;
 };
 
 static char *read_file(const char *name) {
@@ -193,6 +221,12 @@ static void read_zoneinfo(struct memory *memory) {
         zone->managed = field(part, "managed");
         zone->nr_free = field(part, "nr_free_pages");
         zone->start = field(part, "start_pfn");
+        zone->mlocked = field(part, "nr_mlock");
+        for (int list = 0; list < LISTS; list++) {
+            char line[32];
+            snprintf(line, sizeof line, "nr_zone_%s", list_names[list][0]);
+            zone->lists[list] = field(part, line);
+        }
         for (char *at = part; (at = strstr(at, "count: ")); at++)
             zone->pcp += atol(at + 7);
     }
@@ -277,6 +311,11 @@ static void read_kpages(struct memory *memory) {
                     zone->bare_frames += bits == 0;
                 }
             }
+            if (bits & 1ull << KPF_LRU) {
+                int list = (bits >> KPF_ACTIVE & 1) | (bits >> KPF_SWAPBACKED & 1) << 1;
+                memory->lists[bits & 1ull << KPF_UNEVICTABLE ? UNEVICTABLE : list]++;
+            }
+            memory->mlocked += bits >> KPF_MLOCKED & 1;
             memory->slab_frames += bits >> KPF_SLAB & 1;
             memory->buddy_frames += bits >> KPF_BUDDY & 1;
             memory->table_frames += bits >> KPF_PGTABLE & 1;
@@ -337,6 +376,24 @@ static int check_once(bool loud) {
         CHECK(zone->type_blocks * 512 >= zone->present);
     }
     const char *text = meminfo_text;
+    for (int list = 0; list <= LISTS; list++) {
+        bool lru = list < LISTS;
+        char sum_name[32] = "nr_mlock", node_name[32];
+        long zones = 0, frames = lru ? memory.lists[list] : memory.mlocked;
+        for (int at = 0; at < memory.zone_count; at++)
+            if (memory.zones[at].present)
+                zones += lru ? memory.zones[at].lists[list] : memory.zones[at].mlocked;
+        if (lru) {
+            snprintf(sum_name, sizeof sum_name, "nr_zone_%s", list_names[list][0]);
+            snprintf(node_name, sizeof node_name, "nr_%s", list_names[list][0]);
+            wrong += differs(loud, node_name, field(vmstat, node_name), zones);
+        }
+        wrong += differs(loud, sum_name, field(vmstat, sum_name), zones);
+        const char *shown = lru ? list_names[list][1] : "Mlocked";
+        wrong += differs(loud, shown, field(text, shown) / 4, zones);
+        if (on_rux) /* Linux's lists may be of generations. */
+            wrong += differs(loud, "frames of kpageflags and zoneinfo's", frames, zones);
+    }
     /* Rux counts pages on harts' lists as free, Linux does not. */
     wrong += differs(loud, "free pages and MemFree", free_pages + (on_rux ? pcp : 0), field(text, "MemFree") / 4);
     wrong += differs(loud, "managed and MemTotal", managed, field(text, "MemTotal") / 4);

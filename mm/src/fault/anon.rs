@@ -5,7 +5,8 @@ use super::{Access, Fault, Step, step};
 use crate::addr::Order;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
-use crate::page::{MappingWord, PageFlags};
+use crate::lru;
+use crate::page::{Folio, MappingWord, PageFlags};
 use crate::page_alloc::{FolioRef, alloc_folio, zero_folio};
 use crate::paging::{Bits, Entry};
 use crate::rmap::map_page;
@@ -29,6 +30,14 @@ impl Fault<'_> {
         }
     }
 
+    /// Keeps a page in memory that the mapping maps now, if it locks its pages.
+    #[inline(always)]
+    pub(super) fn lock_page(&self, folio: &Folio) {
+        if self.vma.flags().locks_pages() {
+            lru::mlock(folio);
+        }
+    }
+
     /// A page for this mapping alone, which nobody has seen yet.
     pub(super) fn new_page(&self, gfp: Gfp) -> Result<FolioRef, AllocError> {
         if !self.vma.anon.is_some() {
@@ -39,6 +48,8 @@ impl Fault<'_> {
         folio.set_mapping(MappingWord::Anon(self.vma.anon.word()));
         folio.set_index(self.vma.page_index(self.addr));
         folio.set_flags(PageFlags::SWAPBACKED | PageFlags::UPTODATE | PageFlags::ANON_EXCLUSIVE);
+        lru::add(&folio);
+        self.lock_page(&folio);
         Ok(folio)
     }
 }

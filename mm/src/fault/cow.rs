@@ -9,6 +9,7 @@ use super::{Fault, Step, step};
 use crate::addr::{PAGE_SIZE, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::lru;
 use crate::page::{MappingWord, PageFlags, PagePtr, pfn_to_page};
 use crate::page_alloc::FolioRef;
 use crate::paging::{Bits, Entry, PteGuard};
@@ -68,6 +69,11 @@ impl Fault<'_> {
             return Step::Again;
         }
         let unmapped = unmap_page(self.core, guard.slot());
+        if let Some((folio, _)) = &unmapped
+            && self.vma.flags().locks_pages()
+        {
+            lru::munlock(folio);
+        }
         self.core.tables.fence_range(VirtRange::new(self.addr, self.addr + PAGE_SIZE as u64));
         let entry = Entry::leaf(new.pfn(), self.vma.flags().page_prot()).dirty();
         let mapped = map_page(self.core, guard.slot(), new, entry);

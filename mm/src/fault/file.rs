@@ -97,7 +97,10 @@ impl Fault<'_> {
         let guard = step!(self.lock_empty());
         let entry = entry(&mapped);
         match map_page(self.core, guard.slot(), mapped, entry) {
-            Ok(()) => Step::Done,
+            Ok(()) => {
+                self.lock_page(&locked);
+                Step::Done
+            }
             Err(AllocError) => Step::Oom,
         }
     }
@@ -127,7 +130,9 @@ impl Fault<'_> {
             if mapping.owns(&locked, index) && locked.is_uptodate() && index < mapping.end_index() {
                 let entry = entry(&mapped);
                 // A page that cannot be counted once more is left to its own fault.
-                let _ = map_page(self.core, slot, mapped, entry);
+                if map_page(self.core, slot, mapped, entry).is_ok() {
+                    self.lock_page(&locked);
+                }
             }
         }
     }

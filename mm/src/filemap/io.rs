@@ -12,6 +12,7 @@ pub use crate::page::PageBytes;
 
 use crate::addr::PAGE_SIZE;
 use crate::filemap::{FileError, MAX_FILE_SIZE, Mapping};
+use crate::lru;
 use crate::page::PageFlags;
 use crate::page_alloc::zero_folio;
 
@@ -43,7 +44,13 @@ impl Mapping {
                 None => self.get(index),
             };
             let took = match folio {
-                Ok(folio) => sink(folio.bytes_at(offset, want)),
+                Ok(folio) => {
+                    // Small reads of one page count once.
+                    if offset == 0 && folio.flags().intersects(PageFlags::LISTED) {
+                        lru::mark_accessed(&folio);
+                    }
+                    sink(folio.bytes_at(offset, want))
+                }
                 // Truncated meanwhile.
                 Err(FileError::PastEnd) => break,
                 Err(error) if done == 0 => return Err(error),
@@ -91,7 +98,8 @@ impl Mapping {
             };
             let gave = source(folio.bytes_at(offset, want));
             if gave != 0 {
-                folio.set_flags(PageFlags::DIRTY | PageFlags::REFERENCED);
+                folio.set_flags(PageFlags::DIRTY);
+                lru::mark_accessed(&folio);
                 self.size.fetch_max(at + gave as u64, Ordering::SeqCst);
             }
             done += gave;

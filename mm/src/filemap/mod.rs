@@ -22,6 +22,7 @@ use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::AllocError;
 use crate::filemap::index::{PageIndex, Refused};
 use crate::gfp::Gfp;
+use crate::lru;
 use crate::page::{Folio, MappingWord, PageFlags};
 use crate::page_alloc::{FolioRef, alloc_folio};
 use crate::rmap::FileMaps;
@@ -289,6 +290,8 @@ impl Mapping {
         if let Some(state) = memory {
             folio.set_flags(PageFlags::SWAPBACKED | state);
         }
+        // Before anybody can find it.
+        lru::add(&folio);
         let mut cached = folio.clone();
         let mut spare = None;
         loop {

@@ -44,10 +44,11 @@ arms! {
 #[repr(C)]
 #[derive(Debug)]
 pub struct FolioArm {
-    /// Links of the LRU list, frame numbers; 0 for none.
-    pub lru_next: AtomicU32,
-    /// See `lru_next`.
-    pub lru_prev: AtomicU32,
+    /// Links of the LRU list, see the room `lru`: where the next page's links are. Of a page in a hart's batch, its
+    /// place there; of one that is kept off the lists, how many mappings lock it.
+    pub(crate) lru_next: AtomicU32,
+    /// Where the links of the page before are.
+    pub(crate) lru_prev: AtomicU32,
     /// Whose memory it is, tagged (Linux: `PAGE_MAPPING_FLAGS`); 0 for nobody's.
     pub mapping: AtomicUsize,
     /// Where in the mapping, in base pages.

@@ -6,7 +6,7 @@ bitflags! {
     /// State bits of a page. Of a folio's tails only [`PageFlags::PER_PAGE`] are in use.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct PageFlags: u32 {
-        // The first eight are what freeing a page looks for: one byte is tested in one instruction.
+        // The first nine are what freeing a page looks for: as bits of an immediate they are tested in one instruction.
         /// The folio's sleeping lock is taken.
         const LOCKED = 1 << 0;
         /// Head of a compound page.
@@ -23,20 +23,21 @@ bitflags! {
         const SWAPCACHE = 1 << 6;
         /// Has a private word that its owner must let go of.
         const PRIVATE = 1 << 7;
-        /// Somebody sleeps until `LOCKED` or `WRITEBACK` goes.
-        const WAITERS = 1 << 8;
+        /// In a hart's batch, soon to be on an LRU list.
+        const LRU_BATCH = 1 << 8;
         /// Cannot be reclaimed; on the list of those, if on one.
         const UNEVICTABLE = 1 << 9;
         /// Has data that its file or swap place has not.
         const DIRTY = 1 << 10;
         /// Its data can be read.
         const UPTODATE = 1 << 11;
+        // These two beside each other are the number of a page's LRU list.
         /// On the active list, or to go there.
         const ACTIVE = 1 << 12;
-        /// Used since reclaim last looked.
-        const REFERENCED = 1 << 13;
         /// Its place is swap, not a file: anonymous and shared memory.
-        const SWAPBACKED = 1 << 14;
+        const SWAPBACKED = 1 << 13;
+        /// Used since reclaim last looked.
+        const REFERENCED = 1 << 14;
         /// To be reclaimed as soon as it is written.
         const RECLAIM = 1 << 15;
         /// Locked in memory (`mlock`), kept off the reclaimed lists.
@@ -53,11 +54,16 @@ bitflags! {
         const OWNER_PRIV = 1 << 21;
         /// An error on the way to its place.
         const ERROR = 1 << 22;
+        /// Somebody sleeps until `LOCKED` or `WRITEBACK` goes.
+        const WAITERS = 1 << 23;
+
+        /// On an LRU list or about to be.
+        const LISTED = Self::LRU.bits() | Self::LRU_BATCH.bits();
 
         /// What each page of a folio has for itself.
         const PER_PAGE = Self::ANON_EXCLUSIVE.bits() | Self::HWPOISON.bits();
         /// Set on a page that is being freed, any of these is a bug of whoever frees it.
-        const BAD_AT_FREE = Self::LOCKED.bits() | Self::TAIL.bits() | Self::LRU.bits()
+        const BAD_AT_FREE = Self::LOCKED.bits() | Self::TAIL.bits() | Self::LISTED.bits()
             | Self::WRITEBACK.bits() | Self::RESERVED.bits() | Self::SWAPCACHE.bits()
             | Self::PRIVATE.bits();
     }

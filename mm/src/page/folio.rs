@@ -67,6 +67,12 @@ impl Folio {
         unsafe { &*head.as_ptr().cast::<Self>() }
     }
 
+    /// The first page's descriptor.
+    #[inline(always)]
+    pub(crate) fn as_page(&self) -> &Page {
+        &self.0
+    }
+
     /// The first page.
     #[inline(always)]
     pub fn head(&self) -> PagePtr {
@@ -135,7 +141,7 @@ impl Folio {
     }
 
     #[inline(always)]
-    fn arm(&self) -> &FolioArm {
+    pub(crate) fn arm(&self) -> &FolioArm {
         self.0.arm()
     }
 
@@ -161,6 +167,13 @@ impl Folio {
     #[inline(always)]
     pub fn clear_flags(&self, bits: PageFlags) -> PageFlags {
         self.0.clear_flags(bits)
+    }
+
+    /// That a folio which was in a batch is on a list now.
+    #[inline(always)]
+    pub(crate) fn set_listed(&self) {
+        let old = self.word().fetch_xor(PageFlags::LISTED.bits(), Relaxed);
+        debug_assert!(old & PageFlags::LISTED.bits() == PageFlags::LRU_BATCH.bits());
     }
 
     /// References.

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{FirstTailArm, MappingWord, PAGES_PER_SECTION, Page, PageFlags, PagePtr, PageType, TailArm};
 use super::{pfn_to_online_page, pfn_to_page};
 use crate::addr::{Order, Pfn};
+use crate::lru::{self, LruList};
 use crate::memory::memory;
 use crate::stat::{self, Item};
 use crate::zone::{Corrupt, Zone, ZoneId};
@@ -41,6 +42,11 @@ struct Found {
     shmem: u64,
     /// Pages of files that have a place elsewhere, with data.
     uptodate: u64,
+    /// On each LRU list.
+    listed: [u64; LruList::ALL.len()],
+    /// Folios in batches for these.
+    batched: u64,
+    mlocked: u64,
 }
 
 impl Found {
@@ -142,6 +148,27 @@ impl Found {
         }
         let folio = head.folio();
         let pages = folio.pages() as u64;
+        let flags = head.flags();
+        if flags.contains(PageFlags::LRU) {
+            self.listed[LruList::of(flags) as usize] += pages;
+        }
+        self.batched += u64::from(flags.contains(PageFlags::LRU_BATCH));
+        self.mlocked += if flags.contains(PageFlags::MLOCKED) { pages } else { 0 };
+        match () {
+            _ if flags.contains(PageFlags::LISTED) => {
+                return corrupt(head, "a page is on an LRU list and in a batch");
+            }
+            _ if flags.contains(PageFlags::UNEVICTABLE) != flags.contains(PageFlags::MLOCKED) => {
+                return corrupt(head, "a page is kept in memory and not locked, or the other way about");
+            }
+            _ if flags.contains(PageFlags::UNEVICTABLE) && !flags.contains(PageFlags::LRU) => {
+                return corrupt(head, "a page is kept in memory that is not counted");
+            }
+            _ if mapcount != 0 && !flags.intersects(PageFlags::LISTED) && folio.is_anon() => {
+                return corrupt(head, "a page of a program is on no LRU list");
+            }
+            _ => {}
+        }
         // Of a raw block the words are whatever was there, but it has no flags.
         if let MappingWord::File(_) = folio.mapping() {
             if head.flags().contains(PageFlags::SWAPBACKED) {
@@ -183,6 +210,9 @@ impl Found {
             (store.is_some_and(|pages| self.uptodate <= pages), "nr_file_pages is wrong"),
             // The kernel's own tables, and the roots, are not counted.
             (self.tables >= kept(Item::PageTable), "nr_page_table_pages is wrong"),
+            (self.listed == LruList::ALL.map(|list| kept(list.item())), "an LRU counter is wrong"),
+            (self.batched == lru::batched(), "an LRU batch is wrong"),
+            (self.mlocked == kept(Item::Mlock), "nr_mlock is wrong"),
             (self.slab + self.large_objects <= slab, "nr_slab is too low"),
             (self.large_objects != 0 || self.slab == slab, "nr_slab is too high"),
         ];

@@ -19,6 +19,12 @@ impl FolioRef {
         Self(head)
     }
 
+    /// As [`FolioRef::into_raw`], by its head.
+    #[inline(always)]
+    pub(super) fn into_head(self) -> PagePtr {
+        ManuallyDrop::new(self).0
+    }
+
     /// Lets go of the object but not of the reference, which the frame number stands for from now on.
     #[inline(always)]
     pub fn into_raw(self) -> Pfn {

@@ -6,14 +6,21 @@
 #[cfg(debug_assertions)]
 use core::sync::atomic::Ordering;
 
+use core::mem::MaybeUninit;
+
+use arrayvec::ArrayVec;
 use rux_machine::IrqGuard;
 
-use super::{compound, debug, device};
+use super::{FolioRef, compound, debug, device};
 use crate::addr::Order;
+use crate::lru;
 use crate::memory::{memory, this_hart};
 use crate::page::{More, PageFlags, PagePtr, Put};
 use crate::pcp;
 use crate::stat::{self, Item};
+
+/// How many references are put under one lock.
+const AT_ONCE: usize = 32;
 
 /// What needs more than a look: flags that must not be there, and compound pages.
 const UNUSUAL: PageFlags = PageFlags::BAD_AT_FREE.union(PageFlags::HEAD);
@@ -25,12 +32,55 @@ pub(super) fn free(page: PagePtr, order: Order) {
     if !pcp::has_list(order) {
         return free_large(page, order);
     }
-    // SAFETY: the last reference is gone.
+    // Another hart may put the page on an LRU list just now, and so change its flags; one of two bits is set then.
+    if page.flags().intersects(UNUSUAL) {
+        return free_listed(page, order);
+    }
+    page.init_flags(PageFlags::empty());
+    give(page, order);
+}
+
+/// As [`free`], of a page that is on an LRU list or is unusual otherwise.
+#[inline(never)]
+fn free_listed(page: PagePtr, order: Order) {
+    if page.flags().intersects(PageFlags::LISTED) {
+        lru::forget(page, &mut None);
+    }
+    // SAFETY: the last reference is gone, and no list has the page.
     if unsafe { page.flags_alone() }.intersects(UNUSUAL) {
         return free_unusual(page, order);
     }
     page.init_flags(PageFlags::empty());
     give(page, order);
+}
+
+/// Puts many references at once: what is on LRU lists leaves those under one lock for many (Linux:
+/// `folios_put_refs`).
+///
+/// # Safety
+/// All of `folios` are given away here.
+pub(crate) unsafe fn put_all(folios: &[MaybeUninit<FolioRef>]) {
+    for some in folios.chunks(AT_ONCE) {
+        let mut gone = ArrayVec::<PagePtr, AT_ONCE>::new();
+        let mut lists = None;
+        for folio in some {
+            // SAFETY: given away by the caller.
+            let page = unsafe { folio.assume_init_read() }.into_head();
+            match page.count().put_last() {
+                Ok(()) => {
+                    if page.flags().intersects(PageFlags::LISTED) {
+                        lru::forget(page, &mut lists);
+                    }
+                    gone.push(page);
+                }
+                Err(more) => put_more(page, more),
+            }
+        }
+        drop(lists);
+        for page in gone {
+            free(page, Order::ZERO);
+        }
+    }
 }
 
 /// As [`free`], of a raw block, which has no flags as a rule, and so none to clear.

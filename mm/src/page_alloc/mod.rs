@@ -21,6 +21,7 @@ mod zero;
 pub use block::PageBlock;
 pub use bulk::alloc_pages_bulk;
 pub use folio_ref::FolioRef;
+pub(crate) use free::put_all;
 pub(crate) use hooks::Hooks;
 pub use hooks::{Reclaim, WakeKswapd, register_kswapd, register_reclaim};
 pub use isolate::{isolate_block, undo_isolate};
@@ -38,6 +39,7 @@ use rux_machine::{HartMask, Hot, HotExt, Hw, IrqGuard, MAX_HARTS, PreemptGuard, 
 use crate::addr::{Order, PAGE_SIZE};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
+use crate::lru;
 use crate::memory::{memory, this_hart};
 use crate::page::{Folio, MappingWord, PagePtr};
 use crate::pcp::{self, Asked};
@@ -193,6 +195,7 @@ pub fn hart_arrives() {
 /// allocation; it may arrive again.
 pub fn hart_leaves() {
     let _irqs = IrqGuard::new();
+    lru::drain();
     let hart = this_hart();
     hart.pcp.drain();
     hart.seat.leave();

@@ -5,8 +5,8 @@
 //! in pages of their own while those are to be had. Linux: `struct mmu_gather`, `mm/mmu_gather.c`.
 
 use core::mem::MaybeUninit;
-use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
+use core::{ptr, slice};
 
 use arrayvec::ArrayVec;
 
@@ -16,7 +16,7 @@ use super::tables::PageTables;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::gfp::Gfp;
 use crate::page::{Page, PagePtr, TableArm, pfn_to_page};
-use crate::page_alloc::{FolioRef, PageBlock, alloc_pages};
+use crate::page_alloc::{FolioRef, PageBlock, alloc_pages, put_all};
 
 /// References in the gather itself: enough for a small unmapping, and little on the stack.
 const INLINE: usize = 32;
@@ -143,16 +143,13 @@ impl<'a> Gather<'a> {
     fn put_pages(&mut self) {
         let room = core::mem::replace(&mut self.room, INLINE);
         let full = if self.blocks.is_empty() { INLINE - room } else { INLINE };
-        for folio in &mut self.inline[..full] {
-            // SAFETY: `page` wrote so many; they are forgotten, as `room` and `blocks` are reset.
-            unsafe { folio.assume_init_drop() };
-        }
+        // SAFETY: `page` wrote so many; they are forgotten, as `room` and `blocks` are reset.
+        unsafe { put_all(&self.inline[..full]) };
         let last = self.blocks.len().wrapping_sub(1);
         for (index, block) in self.blocks.drain(..).enumerate() {
             let full = if index == last { PER_BLOCK - room } else { PER_BLOCK };
-            let folios = ptr::slice_from_raw_parts_mut(block.as_ptr().cast::<FolioRef>(), full);
-            // SAFETY: as above.
-            unsafe { ptr::drop_in_place(folios) };
+            // SAFETY: as above; the block is ours, and is freed after this.
+            unsafe { put_all(slice::from_raw_parts(block.as_ptr().cast(), full)) };
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::addr::Pfn;
 use crate::error::AllocError;
+use crate::lru;
 use crate::page::{Folio, PageFlags, pfn_to_page};
 use crate::page_alloc::FolioRef;
 use crate::paging::{Bits, Entry, Kind, Level, Slot};
@@ -77,8 +78,8 @@ pub(super) fn uncount<L: Level>(entry: Entry<L>) -> Option<(FolioRef, PageKind)>
         if entry.is_dirty() && !folio.flags().contains(PageFlags::DIRTY) {
             folio.set_flags(PageFlags::DIRTY);
         }
-        if entry.is_young() && !folio.flags().contains(PageFlags::REFERENCED) {
-            folio.set_flags(PageFlags::REFERENCED);
+        if entry.is_young() {
+            lru::mark_accessed(&folio);
         }
     }
     Some((folio, kind))

@@ -3,7 +3,7 @@
 use linux_raw_sys::general as abi;
 
 use super::populate::Rights;
-use super::{Layout, MmError, Space};
+use super::{Layout, MmError, Space, lock};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::fault::Access;
 use crate::rmap::{Which, zap_range};
@@ -45,6 +45,9 @@ impl Space {
                     |at| layout.vmas.find(at),
                     |vma, part| {
                         allowed(vma, advice)?;
+                        if vma.flags().locks_pages() {
+                            lock::munlock_pages(&self.core, part);
+                        }
                         zap_range(&self.core, part, Which::All);
                         Ok(())
                     },

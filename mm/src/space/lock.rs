@@ -1,9 +1,15 @@
 //! `mlock` and its family (Linux: `mm/mlock.c`).
 
+use core::ops::ControlFlow;
+
 use linux_raw_sys::general as abi;
 
 use super::{Layout, MmError, Space};
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
+use crate::lru;
+use crate::page::{Folio, pfn_to_page};
+use crate::paging::{Kind, Level, Slot, Visit};
+use crate::rmap::SpaceCore;
 use crate::vma::{VmFlags, Vma};
 
 /// `MCL_CURRENT`, `MCL_FUTURE`, `MCL_ONFAULT` of asm-generic.
@@ -105,6 +111,29 @@ impl Space {
     }
 }
 
+/// Takes back what a locked mapping did to the pages of `range` that are mapped: before it goes, or they do. Nobody
+/// changes mappings meanwhile (Linux does it page by page, `munlock_vma_folio`).
+pub(super) fn munlock_pages(core: &SpaceCore, range: VirtRange) {
+    each_page(core, range, lru::munlock);
+}
+
+/// Calls `each` for every page of `range` that is mapped and counted, with its table locked.
+fn each_page(core: &SpaceCore, range: VirtRange, each: fn(&Folio)) {
+    struct Pages(fn(&Folio));
+    impl Visit for Pages {
+        fn entry<L: Level>(&mut self, _addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()> {
+            let entry = slot.get();
+            if let Kind::Leaf(pfn) | Kind::ProtNone(pfn) = entry.kind()
+                && !entry.is_special()
+            {
+                (self.0)(pfn_to_page(pfn).folio());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = core.tables.visit_range(range, &mut Pages(each));
+}
+
 fn lock_flags(on_fault: bool) -> VmFlags {
     if on_fault { VmFlags::LOCKED_MASK } else { VmFlags::LOCKED }
 }
@@ -159,8 +188,14 @@ impl Layout {
         }
         self.set_flags(part, new)?;
         match (old.contains(VmFlags::LOCKED), new.contains(VmFlags::LOCKED)) {
-            (false, true) => self.locked_vm += part.pages(),
-            (true, false) => self.locked_vm -= part.pages(),
+            (false, true) => {
+                self.locked_vm += part.pages();
+                each_page(&self.core, part, lru::mlock);
+            }
+            (true, false) => {
+                self.locked_vm -= part.pages();
+                munlock_pages(&self.core, part);
+            }
             _ => {}
         }
         Ok(())

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use super::{Layout, Space};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::page::pfn_to_page;
+use crate::page::{PageFlags, pfn_to_page};
 use crate::paging::{Kind, Level, Slot, Visit};
 use crate::rmap::{PageKind, Usage, validate_walks};
 use crate::vma::{VmFlags, Vma};
@@ -91,6 +91,10 @@ impl Visit for Pages<'_> {
         let page = pfn_to_page(pfn);
         let folio = page.folio();
         assert!(page.mapcount() > 0 && folio.refcount() > 0, "{addr:?}: {page:?}");
+        let kept = folio.flags().contains(PageFlags::UNEVICTABLE);
+        assert!(kept || !flags.locks_pages(), "not kept in memory at {addr:?}: {page:?}");
+        let others = folio.mapcount() > 1 || !folio.is_anon();
+        assert!(!kept || flags.locks_pages() || others, "kept in memory for nobody at {addr:?}: {page:?}");
         let pages = L::BYTES / PAGE_SIZE as u64;
         match PageKind::of(folio) {
             PageKind::File => self.found.file += pages,

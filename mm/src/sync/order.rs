@@ -61,8 +61,6 @@ ranks! {
     PageTable,
     /// The page index of one mapping.
     PageIndex,
-    /// The lists that pages age on.
-    Lru,
 
     // Of the kernel around: never held while memory is touched that may fault or be allocated
     // with a `Gfp` that sleeps.
@@ -98,6 +96,8 @@ ranks! {
     SemQueue,
     /// A bucket of sleepers by address (`cold::park`).
     Park,
+    /// The lists that pages age on: the last put of a page takes it off, wherever that is.
+    Lru,
     /// Caches that wait to be made, and the list of them.
     SlabCaches,
     /// The list of partly used slabs of one cache.

@@ -84,6 +84,12 @@ impl VmFlags {
         Self::from_bits_truncate((prot & (abi::PROT_READ | abi::PROT_WRITE | abi::PROT_EXEC)) as u64)
     }
 
+    /// Whether each page is locked in memory as it is mapped (Linux: `mlock_vma_folio`).
+    #[inline]
+    pub const fn locks_pages(self) -> bool {
+        self.bits() & (Self::LOCKED.bits() | Self::SPECIAL.bits()) == Self::LOCKED.bits()
+    }
+
     /// The `MAY*` flags of the rights in here.
     #[inline]
     pub const fn may(self) -> Self {

@@ -139,10 +139,8 @@ fn show_meminfo(text: &mut Text) -> Result<()> {
     line("Inactive(anon)", read(Item::InactiveAnon) * KIB);
     line("Active(file)", read(Item::ActiveFile) * KIB);
     line("Inactive(file)", read(Item::InactiveFile) * KIB);
-    // Pages that reclaim passes by, and those of them that `mlock` keeps: there are none while it looks at no
-    // program's pages. What a process has locked is `VmLck` in its status.
-    line("Unevictable", 0);
-    line("Mlocked", 0);
+    line("Unevictable", read(Item::Unevictable) * KIB);
+    line("Mlocked", read(Item::Mlock) * KIB);
     line("SwapTotal", 0);
     line("SwapFree", 0);
     line("Dirty", read(Item::FileDirty) * KIB);

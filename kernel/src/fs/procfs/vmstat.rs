@@ -1,6 +1,7 @@
 //! /proc/vmstat, and the counters of /proc/zoneinfo: Linux's names, in Linux's order (Linux: `vmstat_text` in
 //! `mm/vmstat.c`). What nothing here counts yet is 0, as it is on a Linux where it never happened.
 
+use rux_mm::lru;
 use rux_mm::stat::{self, Item};
 use rux_mm::zone::{Zone, ZoneId};
 
@@ -37,14 +38,13 @@ type ZoneStat = (&'static str, fn(&Zone) -> u64);
 /// What is counted by zone.
 pub(super) const ZONE_STATS: [ZoneStat; 10] = [
     ("nr_free_pages", Zone::free_pages),
-    // Lists of pages by age, and what goes with them, come with reclaim.
-    ("nr_zone_inactive_anon", |_| 0),
-    ("nr_zone_active_anon", |_| 0),
-    ("nr_zone_inactive_file", |_| 0),
-    ("nr_zone_active_file", |_| 0),
-    ("nr_zone_unevictable", |_| 0),
+    ("nr_zone_inactive_anon", |zone| lru::zone_pages(Item::InactiveAnon, zone.id())),
+    ("nr_zone_active_anon", |zone| lru::zone_pages(Item::ActiveAnon, zone.id())),
+    ("nr_zone_inactive_file", |zone| lru::zone_pages(Item::InactiveFile, zone.id())),
+    ("nr_zone_active_file", |zone| lru::zone_pages(Item::ActiveFile, zone.id())),
+    ("nr_zone_unevictable", |zone| lru::zone_pages(Item::Unevictable, zone.id())),
     ("nr_zone_write_pending", |_| 0),
-    ("nr_mlock", |_| 0),
+    ("nr_mlock", |zone| lru::zone_pages(Item::Mlock, zone.id())),
     ("nr_bounce", |_| 0),
     ("nr_free_cma", |_| 0),
 ];
@@ -55,7 +55,7 @@ pub(super) const NODE_STATS: &[Stat] = stats![
     nr_active_anon = ActiveAnon,
     nr_inactive_file = InactiveFile,
     nr_active_file = ActiveFile,
-    nr_unevictable,
+    nr_unevictable = Unevictable,
     nr_slab_reclaimable = SlabReclaimable,
     nr_slab_unreclaimable = SlabUnreclaimable,
     nr_isolated_anon,
@@ -116,8 +116,8 @@ const EVENTS: &[Stat] = stats![
     pgskip_movable,
     pgskip_device,
     pgfree = PgFree,
-    pgactivate,
-    pgdeactivate,
+    pgactivate = PgActivate,
+    pgdeactivate = PgDeactivate,
     pglazyfree,
     pgfault = PgFault,
     pgmajfault = PgMajFault,
@@ -163,10 +163,10 @@ const EVENTS: &[Stat] = stats![
     htlb_buddy_alloc_fail,
     unevictable_pgs_culled,
     unevictable_pgs_scanned,
-    unevictable_pgs_rescued,
-    unevictable_pgs_mlocked,
-    unevictable_pgs_munlocked,
-    unevictable_pgs_cleared,
+    unevictable_pgs_rescued = UnevictablePgsRescued,
+    unevictable_pgs_mlocked = UnevictablePgsMlocked,
+    unevictable_pgs_munlocked = UnevictablePgsMunlocked,
+    unevictable_pgs_cleared = UnevictablePgsCleared,
     unevictable_pgs_stranded,
     thp_fault_alloc,
     thp_fault_fallback,

@@ -86,6 +86,8 @@ fn mapped_pages() {
     let folio = user_folio(Order::ZERO);
     folio.set_mapping(MappingWord::Anon(64));
     assert_eq!(folio.map_page(0), Some(0));
+    assert_eq!(wrong(), "a page of a program is on no LRU list");
+    lru::add(&folio);
     assert_eq!(wrong(), "nr_anon_pages is wrong");
     stat::inc(Item::AnonMapped);
     let head = folio.head();
@@ -108,6 +110,37 @@ fn mapped_pages() {
     assert_eq!(validate(), Ok(()));
     stat::inc(Item::PageTable);
     assert_eq!(wrong(), "nr_page_table_pages is wrong");
+    drop((folio, machine));
+}
+
+#[test]
+fn listed_pages() {
+    let machine = HostMachine::new(RAM, 1);
+    let folio = user_folio(Order::ZERO);
+    let head = folio.head();
+    folio.set_flags(PageFlags::LRU_BATCH);
+    assert_eq!(wrong(), "an LRU batch is wrong");
+    folio.clear_flags(PageFlags::LRU_BATCH);
+    lru::add(&folio);
+    found(head, "a page is on an LRU list and in a batch", |page| {
+        page.set_flags(PageFlags::LRU);
+    });
+    lru::drain();
+    assert_eq!(validate(), Ok(()));
+    found(head, "an LRU counter is wrong", |page| {
+        page.set_flags(PageFlags::ACTIVE);
+    });
+    lru::mlock(&folio);
+    let what = "a page is kept in memory and not locked, or the other way about";
+    found(head, what, |page| {
+        page.clear_flags(PageFlags::MLOCKED);
+    });
+    let what = "a page is kept in memory that is not counted";
+    found(head, what, |page| {
+        page.clear_flags(PageFlags::LRU);
+    });
+    lru::munlock(&folio);
+    assert_eq!(validate(), Ok(()));
     drop((folio, machine));
 }
 

@@ -178,6 +178,7 @@ fn all_memory_can_be_had_and_comes_back() {
 #[test]
 fn free_memory_joins_to_the_largest_blocks() {
     let machine = HostMachine::new(RAM, 1);
+    drain_pcp();
     let before = normal().free_blocks();
     let pages: Vec<_> =
         std::iter::from_fn(|| alloc_pages(Gfp::NOWAIT | Gfp::MEMALLOC, Order::ZERO).ok()).collect();

@@ -2,6 +2,7 @@
 
 mod basic;
 mod family;
+mod locked;
 mod model;
 mod rmap;
 mod shortage;
@@ -78,6 +79,10 @@ impl Drop for Machine {
         ] {
             assert_eq!(crate::stat::read(item), 0, "{}", item.name());
         }
+        for list in crate::lru::LruList::ALL {
+            assert_eq!(crate::stat::read(list.item()), 0, "{list:?}");
+        }
+        assert_eq!(crate::lru::validate(), Ok(()));
         assert_eq!(crate::page::validate(), Ok(()));
     }
 }
