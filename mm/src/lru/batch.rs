@@ -93,7 +93,7 @@ fn add_to_full(irqs: IrqGuard, folio: &Folio) {
 
 /// Takes a page out of the batch that its flags say it is in. `false`: it has been put on a list meanwhile, as is seen
 /// under the lists' lock. Nobody but the caller takes it out, or the lock is held.
-#[inline]
+#[inline(never)]
 pub(super) fn take_out(page: &Page) -> bool {
     // A link already, if it has been put on a list: then there is no slot with the page.
     let number = page.arm_unchecked::<FolioArm>().lru_next.load(Relaxed) as usize;

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rux_machine::{Hot, Hw};
 
 use crate::addr::Pfn;
-use crate::page::{FolioArm, Page, PagePtr, pfn_to_page};
+use crate::page::{Folio, FolioArm, Page, PagePtr, pfn_to_page};
 
 /// Bytes that a place counts in.
 const UNIT: usize = size_of::<Links>();
@@ -88,20 +88,21 @@ impl Lists {
 
     /// Puts what is on no list in front of list `list`.
     #[inline(always)]
-    pub(super) fn insert(&self, page: PlaceOf, list: u32) {
-        let (own, head) = (self.links(page.0), self.links(self.heads + list));
+    pub(super) fn insert(&self, folio: &Folio, list: u32) {
+        let (own, head) = (folio.arm(), self.links(self.heads + list));
+        let place = PlaceOf::page(folio.as_page()).0;
         let first = head.next.load(Relaxed);
-        own.next.store(first, Relaxed);
-        own.prev.store(self.heads + list, Relaxed);
-        self.links(first).prev.store(page.0, Relaxed);
-        head.next.store(page.0, Relaxed);
+        own.lru_next.store(first, Relaxed);
+        own.lru_prev.store(self.heads + list, Relaxed);
+        self.links(first).prev.store(place, Relaxed);
+        head.next.store(place, Relaxed);
     }
 
     /// Takes it off its list.
     #[inline(always)]
-    pub(super) fn remove(&self, page: PlaceOf) {
-        let own = self.links(page.0);
-        let (next, prev) = (own.next.load(Relaxed), own.prev.load(Relaxed));
+    pub(super) fn remove(&self, folio: &Folio) {
+        let own = folio.arm();
+        let (next, prev) = (own.lru_next.load(Relaxed), own.lru_prev.load(Relaxed));
         self.links(prev).next.store(next, Relaxed);
         self.links(next).prev.store(prev, Relaxed);
     }

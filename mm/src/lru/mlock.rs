@@ -8,7 +8,6 @@ use core::sync::atomic::Ordering::Relaxed;
 use rux_machine::{Hot, Hw};
 
 use super::batch::take_out;
-use super::list::PlaceOf;
 use super::{LruGuard, LruList, change, lock, ring_of};
 use crate::page::{Folio, PageFlags};
 use crate::stat::{self, Item};
@@ -40,7 +39,7 @@ pub fn mlock(folio: &Folio) {
         return;
     }
     if flags.contains(PageFlags::LRU) {
-        lists.lists.remove(PlaceOf::page(folio.as_page()));
+        lists.lists.remove(folio);
         lists.count(folio, ring_of(flags) as usize, -1);
     } else if flags.contains(PageFlags::LRU_BATCH) {
         // Nobody else takes it out under the lock; who puts it in may be about to.
@@ -71,7 +70,7 @@ pub fn munlock(folio: &Folio) {
     }
     lists.count_mlocked(folio, -1);
     let flags = folio.clear_flags(LOCKED);
-    lists.lists.insert(PlaceOf::page(folio.as_page()), ring_of(flags));
+    lists.lists.insert(folio, ring_of(flags));
     lists.count(folio, ring_of(flags) as usize, 1);
     stat::add(Item::UnevictablePgsMunlocked, folio.pages() as i64);
     stat::add(Item::UnevictablePgsRescued, folio.pages() as i64);

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
 pub use batch::{add, drain, drain_all};
-use list::{Lists, PlaceOf};
+use list::Lists;
 pub use mlock::{mlock, munlock};
 pub(crate) use validate::batched;
 pub use validate::validate;
@@ -151,29 +151,28 @@ impl LruGuard<'_> {
     pub fn touch(&mut self, folio: &Folio) {
         let flags = folio.flags();
         debug_assert!(flags & (PageFlags::LRU | PageFlags::UNEVICTABLE) == PageFlags::LRU, "{folio:?}");
-        let place = PlaceOf::page(folio.as_page());
-        self.lists.remove(place);
-        self.lists.insert(place, ring_of(flags));
+        self.lists.remove(folio);
+        self.lists.insert(folio, ring_of(flags));
     }
 
     /// Puts a folio on its list that was just taken out of a batch.
     #[inline]
     fn put_on(&mut self, folio: &Folio) {
         let flags = folio.flags();
-        self.lists.insert(PlaceOf::page(folio.as_page()), ring_of(flags));
+        self.lists.insert(folio, ring_of(flags));
         self.count(folio, ring_of(flags) as usize, 1);
         folio.set_listed();
     }
 
     /// Takes a folio that is on a list off it: nobody has a reference any more.
-    #[inline]
+    #[inline(always)]
     fn take_off_freed(&mut self, folio: &Folio) {
         let flags = folio.flags();
         debug_assert!(flags.contains(PageFlags::LRU) && folio.refcount() == 0, "{folio:?}");
         if flags.contains(PageFlags::UNEVICTABLE) {
             self.free_unevictable(folio);
         } else {
-            self.lists.remove(PlaceOf::page(folio.as_page()));
+            self.lists.remove(folio);
             self.count(folio, ring_of(flags) as usize, -1);
         }
         // Nobody has the page, so nobody changes its flags.
@@ -183,7 +182,7 @@ impl LruGuard<'_> {
     /// Moves a folio that is on a list to the front of the active or inactive one of its kind.
     fn turn(&mut self, folio: &Folio, active: PageFlags) {
         let flags = folio.flags();
-        self.lists.remove(PlaceOf::page(folio.as_page()));
+        self.lists.remove(folio);
         self.count(folio, ring_of(flags) as usize, -1);
         let flags = (flags - PageFlags::ACTIVE) | active;
         if active.is_empty() {
@@ -191,7 +190,7 @@ impl LruGuard<'_> {
         } else {
             folio.set_flags(active);
         }
-        self.lists.insert(PlaceOf::page(folio.as_page()), ring_of(flags));
+        self.lists.insert(folio, ring_of(flags));
         self.count(folio, ring_of(flags) as usize, 1);
     }
 
@@ -211,13 +210,24 @@ fn change(counter: &AtomicU64, by: i64) {
 
 /// Takes a page that is on a list, or about to be, off again: its last reference is gone (Linux:
 /// `__page_cache_release`). `lists` is the lock, taken if need be; with one call for many pages it is taken once.
-#[inline]
+#[inline(always)]
 pub(crate) fn forget(page: PagePtr, lists: &mut Option<LruGuard<'static>>) {
     if page.flags().contains(PageFlags::LRU_BATCH) && batch::take_out(&page) {
         return;
     }
+    if lists.is_none() {
+        *lists = Some(lock_aside());
+    }
     // If somebody puts it on a list just now, that is done once the lock is free.
-    lists.get_or_insert_with(lock).take_off_freed(Folio::of(page));
+    if let Some(lists) = lists {
+        lists.take_off_freed(Folio::of(page));
+    }
+}
+
+/// As [`lock`], by a call: where a loop is to stay small.
+#[inline(never)]
+fn lock_aside() -> LruGuard<'static> {
+    lock()
 }
 
 /// Notes that a folio was used, not by way of a mapping: the second time makes it active (Linux:

@@ -77,7 +77,7 @@ pub(crate) unsafe fn put_all(folios: &[MaybeUninit<FolioRef>]) {
             }
         }
         drop(lists);
-        for page in gone {
+        for &page in &gone {
             free(page, Order::ZERO);
         }
     }

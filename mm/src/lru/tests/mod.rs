@@ -3,6 +3,7 @@
 mod model;
 mod threads;
 
+use super::list::PlaceOf;
 use super::*;
 use crate::addr::Order;
 use crate::gfp::Gfp;
