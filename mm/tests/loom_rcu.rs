@@ -89,6 +89,7 @@ fn looks_and_passes(machine: &Machine, hart: &Passed) {
 }
 
 fn comes_back(machine: &Machine, hart: &Passed) {
+    machine.look();
     hart.go_away();
     hart.come_back(&machine.periods);
     machine.look();

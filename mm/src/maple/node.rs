@@ -11,6 +11,7 @@
 //! Models of `mm/tests/loom_maple.rs` are of this very source.
 
 use core::array::from_fn;
+use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null_mut};
 
 use super::shim::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
@@ -30,6 +31,8 @@ pub struct Node<const N: usize> {
     len: AtomicU32,
     /// 0 for a leaf. The same for as long as the node is in a tree.
     level: AtomicU32,
+    /// Room for whoever frees the node, once it was taken out: where it waits until no reader is in it.
+    pub(super) retired: UnsafeCell<[usize; 2]>,
 }
 
 /// What is in a slot.
@@ -60,6 +63,7 @@ impl<const N: usize> Node<N> {
             next: AtomicPtr::new(null_mut()),
             len: AtomicU32::new(0),
             level: AtomicU32::new(0),
+            retired: UnsafeCell::new([0; 2]),
         }
     }
 

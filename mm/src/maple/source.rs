@@ -1,6 +1,5 @@
 //! Where nodes come from, and where they go once readers are out of them.
 
-use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
@@ -40,34 +39,33 @@ pub trait Nodes<const N: usize> {
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Slab;
 
-/// A node with what waits for a grace period in its place.
-#[repr(C)]
-struct SlabNode {
-    node: UnsafeCell<Node<FANOUT>>,
-    head: UnsafeCell<Head>,
-}
+static NODES: Cache<Node<FANOUT>> = Cache::new("maple_node");
 
-static NODES: Cache<SlabNode> = Cache::new("maple_node");
+/// From a node to where it waits to be freed.
+const HEAD: usize = offset_of!(Node<FANOUT>, retired);
+
+const _: () =
+    assert!(size_of::<Head>() == size_of::<[usize; 2]>() && align_of::<Head>() == align_of::<usize>());
 
 impl Nodes<FANOUT> for Slab {
     type Guard = rcu::ReadGuard;
 
     #[inline]
     fn alloc(&self, gfp: Gfp) -> Result<NonNull<Node<FANOUT>>, AllocError> {
-        let node: NonNull<Node<FANOUT>> = NODES.alloc_raw(gfp)?.cast();
-        // SAFETY: a new object, which starts with a node.
+        let node = NODES.alloc_raw(gfp)?;
+        // SAFETY: a new object for a node.
         unsafe { node.write(Node::new()) };
         Ok(node)
     }
 
     unsafe fn free(&self, node: NonNull<Node<FANOUT>>) {
         // SAFETY: the caller vouches for it; a node has nothing to drop.
-        unsafe { NODES.free_raw(node.cast()) }
+        unsafe { NODES.free_raw(node) }
     }
 
     unsafe fn retire(&self, node: NonNull<Node<FANOUT>>) {
-        // SAFETY: nodes come from `alloc`, and have a head behind them.
-        let head = unsafe { node.byte_add(offset_of!(SlabNode, head)) }.cast::<Head>();
+        // SAFETY: within the node.
+        let head = unsafe { node.byte_add(HEAD) }.cast::<Head>();
         // SAFETY: no new reader finds the node, and nobody else uses its head.
         unsafe { rcu::call(head, free_retired) }
     }
@@ -76,8 +74,8 @@ impl Nodes<FANOUT> for Slab {
 /// # Safety
 /// `head` is that of a node which was retired, and no reader is in it any more.
 unsafe fn free_retired(head: NonNull<Head>) {
-    // SAFETY: it lies in an object of the cache.
-    let node = unsafe { head.byte_sub(offset_of!(SlabNode, head)) };
+    // SAFETY: it lies in a node of the cache.
+    let node = unsafe { head.byte_sub(HEAD) }.cast::<Node<FANOUT>>();
     // SAFETY: the caller vouches for it; nothing is to drop.
-    unsafe { NODES.free_raw(node.cast()) }
+    unsafe { NODES.free_raw(node) }
 }

@@ -11,6 +11,7 @@
 //!
 //! Models of `mm/tests/loom_rcu.rs` are of this very source.
 
+use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null_mut};
 
 use super::shim::{AtomicPtr, AtomicU64, Ordering, fence};
@@ -67,7 +68,8 @@ impl Passed {
     /// The hart itself is back, and may read from here on.
     #[inline(always)]
     pub(super) fn come_back(&self, periods: &Periods) {
-        self.0.store(periods.all(Ordering::Relaxed), Ordering::Relaxed);
+        // Release: who sees this number may not have seen that the hart was away, and what it read before that is done.
+        self.0.store(periods.all(Ordering::Relaxed), Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
@@ -84,18 +86,27 @@ impl Passed {
     }
 }
 
-/// What is to be done after a grace period. It lies in the object that it is for (Linux: `struct rcu_head`).
+/// What is to be done after a grace period. It lies in the object that it is for, and changes while readers have that
+/// still (Linux: `struct rcu_head`).
 #[derive(Debug)]
-#[repr(C)]
-pub struct Head {
+#[repr(transparent)]
+pub struct Head(UnsafeCell<Link>);
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
     next: *mut Head,
     then: Option<unsafe fn(NonNull<Head>)>,
 }
 
+// SAFETY: whoever pushes it has it alone until `then` runs, as `Calls::push` demands; readers do not look.
+unsafe impl Sync for Head {}
+// SAFETY: as above.
+unsafe impl Send for Head {}
+
 impl Head {
     /// Of an object that nobody waits to free.
     pub const fn new() -> Self {
-        Self { next: null_mut(), then: None }
+        Self(UnsafeCell::new(Link { next: null_mut(), then: None }))
     }
 }
 
@@ -122,7 +133,7 @@ impl Calls {
         let mut first = self.0.load(Ordering::Relaxed);
         loop {
             // SAFETY: the caller's alone until it is in the stack.
-            unsafe { head.write(Head { next: first, then: Some(then) }) };
+            unsafe { head.as_ref().0.get().write(Link { next: first, then: Some(then) }) };
             // Release: the head, and what its owner did before.
             match self.0.compare_exchange(first, head.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return first.is_null(),
@@ -160,10 +171,10 @@ impl Chain {
         let Some(mut last) = NonNull::new(front.0) else { return };
         // SAFETY: heads of a chain are valid, and its own.
         unsafe {
-            while let Some(next) = NonNull::new(last.as_ref().next) {
+            while let Some(next) = NonNull::new((*last.as_ref().0.get()).next) {
                 last = next;
             }
-            last.as_mut().next = self.0;
+            (*last.as_ref().0.get()).next = self.0;
         }
         self.0 = front.0;
     }
@@ -173,7 +184,7 @@ impl Chain {
         let (mut next, mut count) = (self.0, 0);
         while let Some(head) = NonNull::new(next) {
             // SAFETY: as above; read before `then` frees it.
-            let Head { next: after, then } = unsafe { head.read() };
+            let Link { next: after, then } = unsafe { head.as_ref().0.get().read() };
             if let Some(then) = then {
                 // SAFETY: the head was pushed with this function, and its grace period has passed.
                 unsafe { then(head) };

@@ -18,13 +18,14 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs each time: of every room with `unsafe` the tests that take it seconds.
-const MIRI_SHORT: [&str; 17] = [
+const MIRI_SHORT: [&str; 18] = [
     "addr::",
     "early::",
     "gfp::",
     "page::count",
     "page::folio",
     "maple::",
+    "rcu::",
     "sync::",
     "mask::",
     "short::",

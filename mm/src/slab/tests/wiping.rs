@@ -49,6 +49,7 @@ fn turn(
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes; `short` has a little of all")]
 fn objects_are_wiped_as_pages_are() {
     for (checks, slab_debug, found, left) in [
         (Checks::empty(), None, false, false),
