@@ -48,7 +48,7 @@ impl Thing {
 
 /// How often a loop runs: less where every step is interpreted.
 fn rounds(natively: usize) -> usize {
-    if cfg!(miri) { natively / 200 } else { natively }
+    if cfg!(miri) { natively / 500 } else { natively }
 }
 
 #[test]

@@ -18,13 +18,15 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs each time: of every room with `unsafe` the tests that take it seconds.
-const MIRI_SHORT: [&str; 18] = [
+const MIRI_SHORT: [&str; 20] = [
     "addr::",
     "early::",
     "gfp::",
     "page::count",
     "page::folio",
-    "maple::",
+    "maple::tests::faults",
+    "maple::tests::model::borders",
+    "maple::tests::threads",
     "rcu::",
     "sync::",
     "mask::",
@@ -41,7 +43,8 @@ const MIRI_SHORT: [&str; 18] = [
 
 /// What Miri runs besides under `--long`, which takes it many minutes: without its rules of aliasing, whose books of
 /// memory with many small parts are ten times the work. The short tests are under them.
-const MIRI_LONG: [&str; 5] = [
+const MIRI_LONG: [&str; 6] = [
+    "maple::tests::model",
     "page::validate",
     "page_alloc::tests::a_",
     "page_alloc::tests::all_memory",
