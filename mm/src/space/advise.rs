@@ -1,12 +1,17 @@
 //! `madvise` (Linux: `mm/madvise.c`).
 
+use core::ops::ControlFlow;
+
 use linux_raw_sys::general as abi;
 
 use super::populate::Rights;
-use super::{Layout, MmError, Space, lock};
+use super::{Layout, MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::fault::Access;
-use crate::rmap::{Which, zap_range};
+use crate::lru;
+use crate::page::{PageFlags, pfn_to_page};
+use crate::paging::{Bits, Gather, Kind, Level, Slot, Visit};
+use crate::rmap::{Which, ZapPages};
 use crate::slab::KArc;
 use crate::vma::{VmFile, VmFlags, Vma};
 
@@ -16,7 +21,7 @@ enum Advice {
     Flags(VmFlags, VmFlags),
     /// Drops the pages (`MADV_DONTNEED`, `MADV_DONTNEED_LOCKED`, `MADV_FREE`).
     Drop,
-    /// Nothing that can be seen.
+    /// Makes them old, or nothing: without swap none can be paged out, nor can one of a file that is memory itself.
     Hint,
 }
 
@@ -45,15 +50,28 @@ impl Space {
                     |at| layout.vmas.find(at),
                     |vma, part| {
                         allowed(vma, advice)?;
-                        if vma.flags().locks_pages() {
-                            lock::munlock_pages(&self.core, part);
-                        }
-                        zap_range(&self.core, part, Which::All);
+                        let mut gather = Gather::new(&self.core.tables);
+                        let mut zap = ZapPages::new(&self.core, Which::All);
+                        self.core.tables.zap_range(part, &mut gather, zap.of(vma.flags()));
                         Ok(())
                     },
                 )
             }
-            abi::MADV_WILLNEED | abi::MADV_COLD | abi::MADV_PAGEOUT => {
+            abi::MADV_COLD => {
+                lru::drain();
+                let layout = self.layout.read();
+                each_part(
+                    range,
+                    |at| layout.vmas.find(at),
+                    |vma, part| {
+                        allowed(vma, advice)?;
+                        let mut gather = Gather::new(&self.core.tables);
+                        let _ = self.core.tables.visit_range(part, &mut Cool { gather: &mut gather });
+                        Ok(())
+                    },
+                )
+            }
+            abi::MADV_WILLNEED | abi::MADV_PAGEOUT => {
                 let layout = self.layout.read();
                 each_part(range, |at| layout.vmas.find(at), |vma, _| allowed(vma, advice).map(|_| ()))
             }
@@ -127,6 +145,30 @@ impl Space {
     }
 }
 
+/// Makes pages that nobody else maps old (Linux: `madvise_cold_or_pageout_pte_range`).
+struct Cool<'a, 'g> {
+    gather: &'a mut Gather<'g>,
+}
+
+impl Visit for Cool<'_, '_> {
+    fn entry<L: Level>(&mut self, addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()> {
+        let entry = slot.get();
+        let Kind::Leaf(pfn) = entry.kind() else { return ControlFlow::Continue(()) };
+        let page = pfn_to_page(pfn);
+        let folio = page.folio();
+        if entry.is_special() || folio.mapcount() != 1 {
+            return ControlFlow::Continue(());
+        }
+        if entry.is_young() {
+            slot.remove(Bits::A);
+            self.gather.changed(addr, L::BYTES);
+        }
+        folio.clear_flags(PageFlags::REFERENCED);
+        lru::deactivate(folio);
+        ControlFlow::Continue(())
+    }
+}
+
 /// Whether Linux knows the advice when it is configured without KSM and huge pages.
 fn is_known(advice: u32) -> bool {
     matches!(
@@ -179,7 +221,6 @@ fn allowed(vma: &Vma, advice: u32) -> Result<Advice, MmError> {
             Advice::Drop
         }
         abi::MADV_WILLNEED => Advice::Hint,
-        // Without swap nothing of memory can be paged out, and its age is nobody's concern.
         abi::MADV_COLD | abi::MADV_PAGEOUT if !flags.intersects(VmFlags::PFNMAP | VmFlags::LOCKED) => {
             Advice::Hint
         }

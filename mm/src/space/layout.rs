@@ -5,7 +5,6 @@ use rux_machine::cold;
 
 use super::exec::ExecFields;
 use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
-use super::lock;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::paging::{Gather, Level, Pmd};
@@ -169,10 +168,7 @@ impl Layout {
         {
             let mut zap = ZapPages::new(&self.core, Which::All);
             for vma in self.vmas.iter() {
-                if vma.flags().locks_pages() {
-                    lock::munlock_pages(&self.core, vma.range());
-                }
-                self.core.tables.zap_range(vma.range(), &mut gather, &mut zap);
+                self.core.tables.zap_range(vma.range(), &mut gather, zap.of(vma.flags()));
             }
         }
         let mut committed = 0;

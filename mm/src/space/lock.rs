@@ -111,12 +111,6 @@ impl Space {
     }
 }
 
-/// Takes back what a locked mapping did to the pages of `range` that are mapped: before it goes, or they do. Nobody
-/// changes mappings meanwhile (Linux does it page by page, `munlock_vma_folio`).
-pub(super) fn munlock_pages(core: &SpaceCore, range: VirtRange) {
-    each_page(core, range, lru::munlock);
-}
-
 /// Calls `each` for every page of `range` that is mapped and counted, with its table locked.
 fn each_page(core: &SpaceCore, range: VirtRange, each: fn(&Folio)) {
     struct Pages(fn(&Folio));
@@ -194,7 +188,7 @@ impl Layout {
             }
             (true, false) => {
                 self.locked_vm -= part.pages();
-                munlock_pages(&self.core, part);
+                each_page(&self.core, part, lru::munlock);
             }
             _ => {}
         }

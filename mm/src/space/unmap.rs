@@ -1,6 +1,6 @@
 //! `munmap` (Linux: `do_vmi_align_munmap`, `unmap_region`).
 
-use super::{Layout, MmError, Space, account, lock};
+use super::{Layout, MmError, Space, account};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::paging::Gather;
 use crate::rmap::{Which, ZapPages};
@@ -62,10 +62,7 @@ impl Space {
         {
             let mut zap = ZapPages::new(core, Which::All);
             for vma in layout.vmas.overlapping(range) {
-                if vma.flags().locks_pages() {
-                    lock::munlock_pages(core, vma.range());
-                }
-                core.tables.zap_range(vma.range(), &mut gather, &mut zap);
+                core.tables.zap_range(vma.range(), &mut gather, zap.of(vma.flags()));
                 if vma.flags().contains(VmFlags::ACCOUNT) {
                     committed += vma.pages();
                 }

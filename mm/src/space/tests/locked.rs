@@ -121,3 +121,32 @@ fn a_file_read_again_and_again_becomes_active() {
     drop((file, mapping));
     assert_eq!(lists(), (0, 0));
 }
+
+#[test]
+fn cold_pages_are_old_and_inactive() {
+    let _machine = Machine::new();
+    let (mapping, file) = new_file(&[7; 2 * PAGE_SIZE], true);
+    mapping.read(0, &mut [0; 2 * PAGE_SIZE]).unwrap();
+    let (space, other) = (new_space(), new_space());
+    for space in [&space, &other] {
+        map_file(space, &file, A, 2, RW, abi::MAP_SHARED | FIXED, 0).unwrap();
+    }
+    load(&space, at(A)).unwrap();
+    other.munmap(at(A), PAGE).unwrap();
+    load(&other, at(A + PAGE)).unwrap();
+    crate::lru::drain_all();
+    let lists = || (stat::read(Item::InactiveAnon), stat::read(Item::ActiveAnon));
+    assert_eq!(lists(), (0, 2));
+    space.madvise(at(A), 2 * PAGE, abi::MADV_COLD).unwrap();
+    assert_eq!(lists(), (1, 1), "the page that another maps as well stays as it is");
+    let young = |addr| match space.core().tables().lookup(addr) {
+        AnyEntry::Pte(entry) => entry.is_young(),
+        _ => panic!("no entry"),
+    };
+    assert_eq!([young(at(A)), young(at(A + PAGE))], [false, true]);
+    assert_eq!(load(&space, at(A)), Ok(7));
+    assert!(young(at(A)));
+    assert_eq!(space.madvise(at(A + 2 * PAGE), PAGE, abi::MADV_COLD), Err(MmError::NoMemory));
+    drop((space, other, file, mapping));
+    assert_eq!(lists(), (0, 0));
+}
