@@ -71,7 +71,7 @@ impl AnonRef {
     /// # Errors
     /// No memory.
     pub(super) fn new(parent: Option<&Self>) -> Result<Self, AllocError> {
-        let anon = AnonVma {
+        let anon = ANON_VMAS.alloc_with(Gfp::KERNEL, || AnonVma {
             refs: AtomicUsize::new(1),
             gone: UnsafeCell::new(rcu::Head::new()),
             root: parent.map(|parent| parent.root().clone()),
@@ -82,8 +82,8 @@ impl AnonRef {
                 children: usize::from(parent.is_none()),
                 active: 0,
             }),
-        };
-        let anon = KBox::into_raw(ANON_VMAS.alloc(anon, Gfp::KERNEL)?);
+        })?;
+        let anon = KBox::into_raw(anon);
         // SAFETY: the pointer of a box is not null.
         Ok(Self(unsafe { NonNull::new_unchecked(anon) }))
     }

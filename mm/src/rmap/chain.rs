@@ -26,8 +26,48 @@ use crate::slab::{KArc, KVec};
 pub(crate) struct AnonChain {
     /// What new pages point to, with a reference; null if there is none.
     own: AtomicPtr<AnonVma>,
-    /// The others, the oldest first.
-    others: KVec<AnonRef>,
+    others: Others,
+}
+
+/// Those for older pages, the oldest first. Most children have one, which needs no memory of its own.
+struct Others {
+    first: Option<AnonRef>,
+    more: KVec<AnonRef>,
+}
+
+impl Others {
+    const fn new() -> Self {
+        Self { first: None, more: KVec::new() }
+    }
+
+    /// None, with room for `count`.
+    fn with_room(count: usize) -> Result<Self, AllocError> {
+        let more = count.saturating_sub(1);
+        let more = if more == 0 { KVec::new() } else { KVec::with_capacity(more, Gfp::KERNEL)? };
+        Ok(Self { first: None, more })
+    }
+
+    /// Adds one, for which there is room.
+    fn push(&mut self, anon: AnonRef) {
+        if self.first.is_none() {
+            self.first = Some(anon);
+        } else {
+            let pushed = self.more.push_within_capacity(anon);
+            debug_assert!(pushed.is_ok(), "no room was made");
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &AnonRef> {
+        self.first.iter().chain(self.more.iter())
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
 }
 
 /// Which group a mapping's new pages are of, for the rules of merging.
@@ -47,7 +87,7 @@ fn links(core: &KArc<SpaceCore>, place: Place, count: usize) -> Result<Spares<Li
 impl AnonChain {
     /// Of a mapping that never had a page.
     pub(crate) const fn new() -> Self {
-        Self { own: AtomicPtr::new(null_mut()), others: KVec::new() }
+        Self { own: AtomicPtr::new(null_mut()), others: Others::new() }
     }
 
     /// Whether there was a page, or a parent had one.
@@ -121,8 +161,8 @@ impl AnonChain {
     /// No memory; nothing has changed.
     pub(crate) fn duplicate(&self, core: &KArc<SpaceCore>, place: Place) -> Result<Self, AllocError> {
         let Some(own) = self.own() else { return Ok(Self::new()) };
-        let mut others = KVec::with_capacity(self.others.len(), Gfp::KERNEL)?;
-        others.try_extend(self.others.iter().cloned(), Gfp::KERNEL)?;
+        let mut others = Others::with_room(self.others.len())?;
+        self.others.iter().for_each(|anon| others.push(anon.clone()));
         let mut links = links(core, place, 1 + others.len())?;
         let mut family = own.lock();
         for anon in self.all(&own) {
@@ -142,7 +182,7 @@ impl AnonChain {
         let Some(own) = self.own() else { return Ok(Self::new()) };
         let inherited = 1 + self.others.len();
         let fresh = AnonRef::new(Some(&own))?;
-        let mut others = KVec::with_capacity(inherited, Gfp::KERNEL)?;
+        let mut others = Others::with_room(inherited)?;
         let mut links = links(core, place, inherited + 1)?;
         let mut reused = None;
         let mut family = own.lock();
@@ -153,8 +193,7 @@ impl AnonChain {
                 state.active = 1;
                 reused = Some(anon.clone());
             } else {
-                let pushed = others.push_within_capacity(anon.clone());
-                debug_assert!(pushed.is_ok(), "room was made for all");
+                others.push(anon.clone());
             }
         }
         if reused.is_none() {
@@ -266,6 +305,6 @@ impl Drop for AnonChain {
         if let Some(own) = self.own() {
             drop(ManuallyDrop::into_inner(own));
         }
-        while self.others.pop().is_some() {}
+        while self.others.more.pop().is_some() {}
     }
 }

@@ -42,7 +42,7 @@ impl<T: Interval> Node<T> {
     /// # Errors
     /// No memory; `item` is dropped.
     pub(crate) fn new(cache: &'static Cache<Self>, item: T, gfp: Gfp) -> Result<KBox<Self>, AllocError> {
-        cache.alloc(Self { item, max_last: 0, height: 1, low: None, high: None }, gfp)
+        cache.alloc_with(gfp, || Self { item, max_last: 0, height: 1, low: None, high: None })
     }
 
     /// What is in it.
@@ -125,58 +125,85 @@ fn rotate_low<T: Interval>(mut node: KBox<Node<T>>) -> KBox<Node<T>> {
     up
 }
 
-/// After one of its children became higher or lower by one.
-fn balance<T: Interval>(mut node: KBox<Node<T>>) -> KBox<Node<T>> {
-    let (low, high) = (height(&node.low), height(&node.high));
-    if low > high + 1 {
-        node.low = node
-            .low
-            .take()
-            .map(|low| if height(&low.low) < height(&low.high) { rotate_low(low) } else { low });
-        rotate_high(node)
-    } else if high > low + 1 {
-        node.high = node
-            .high
-            .take()
-            .map(|high| if height(&high.high) < height(&high.low) { rotate_high(high) } else { high });
-        rotate_low(node)
+/// After one of its children became higher or lower by one, or has another greatest number; says whether it is of
+/// another height itself.
+fn balance<T: Interval>(at: &mut Child<T>) -> bool {
+    let Some(here) = at else { return false };
+    let before = here.height;
+    let (low, high) = (height(&here.low), height(&here.high));
+    if low.abs_diff(high) <= 1 {
+        here.update();
+    } else if low > high {
+        here.low = here.low.take().map(|low| match height(&low.low) < height(&low.high) {
+            true => rotate_low(low),
+            false => low,
+        });
+        *at = at.take().map(rotate_high);
     } else {
-        node.update();
-        node
+        here.high = here.high.take().map(|high| match height(&high.high) < height(&high.low) {
+            true => rotate_high(high),
+            false => high,
+        });
+        *at = at.take().map(rotate_low);
     }
+    height(at) != before
 }
 
-fn insert<T: Interval>(at: Child<T>, node: KBox<Node<T>>, key: &T::Key) -> KBox<Node<T>> {
-    let Some(mut here) = at else { return node };
-    if *key < here.item.key() {
-        here.low = Some(insert(here.low.take(), node, key));
+/// Says whether the tree became higher.
+fn insert<T: Interval>(at: &mut Child<T>, node: KBox<Node<T>>, key: &T::Key) -> bool {
+    let Some(here) = at else {
+        *at = Some(node);
+        return true;
+    };
+    here.max_last = here.max_last.max(node.max_last);
+    let grew = if *key < here.item.key() {
+        insert(&mut here.low, node, key)
     } else {
         debug_assert!(*key != here.item.key(), "an interval is in the tree already");
-        here.high = Some(insert(here.high.take(), node, key));
-    }
-    balance(here)
+        insert(&mut here.high, node, key)
+    };
+    grew && balance(at)
 }
 
-fn remove<T: Interval>(at: Child<T>, key: &T::Key, removed: &mut Child<T>) -> Child<T> {
-    let mut here = at?;
-    match key.cmp(&here.item.key()) {
-        core::cmp::Ordering::Less => here.low = remove(here.low.take(), key, removed),
-        core::cmp::Ordering::Greater => here.high = remove(here.high.take(), key, removed),
-        core::cmp::Ordering::Equal => {
-            let children = (here.low.take(), here.high.take());
-            *removed = Some(here);
-            return match children {
-                (None, child) | (child, None) => child,
-                (low, Some(high)) => {
-                    let (rest, mut next) = take_first(high);
-                    next.low = low;
-                    next.high = rest;
-                    Some(balance(next))
-                }
-            };
-        }
+/// What was taken out, and whether the tree became lower.
+fn remove<T: Interval>(at: &mut Child<T>, key: &T::Key) -> Option<(KBox<Node<T>>, bool)> {
+    let here = at.as_mut()?;
+    let below = match key.cmp(&here.item.key()) {
+        core::cmp::Ordering::Less => &mut here.low,
+        core::cmp::Ordering::Greater => &mut here.high,
+        core::cmp::Ordering::Equal => return take(at),
+    };
+    let (removed, lower) = remove(below, key)?;
+    let lower = (lower || removed.item.last() >= here.max_last) && balance(at);
+    Some((removed, lower))
+}
+
+/// As [`remove`], of the very first node.
+fn take<T: Interval>(at: &mut Child<T>) -> Option<(KBox<Node<T>>, bool)> {
+    let mut removed = at.take()?;
+    let low = removed.low.take();
+    let Some(mut next) = take_first(&mut removed.high) else {
+        *at = low;
+        return Some((removed, true));
+    };
+    next.low = low;
+    next.high = removed.high.take();
+    next.height = removed.height;
+    *at = Some(next);
+    let lower = balance(at);
+    Some((removed, lower))
+}
+
+/// Takes the node with the lowest key out.
+fn take_first<T: Interval>(at: &mut Child<T>) -> Child<T> {
+    let here = at.as_mut()?;
+    if here.low.is_none() {
+        let high = here.high.take();
+        return core::mem::replace(at, high);
     }
-    Some(balance(here))
+    let first = take_first(&mut here.low);
+    balance(at);
+    first
 }
 
 fn set_last<T: Interval>(at: &mut Child<T>, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
@@ -192,18 +219,6 @@ fn set_last<T: Interval>(at: &mut Child<T>, key: &T::Key, change: impl FnOnce(&m
     };
     here.update();
     found
-}
-
-/// What is left, and the node with the lowest key.
-fn take_first<T: Interval>(mut here: KBox<Node<T>>) -> (Child<T>, KBox<Node<T>>) {
-    match here.low.take() {
-        None => (here.high.take(), here),
-        Some(low) => {
-            let (rest, first) = take_first(low);
-            here.low = rest;
-            (Some(balance(here)), first)
-        }
-    }
 }
 
 /// The intervals. See the head of the room.
@@ -224,14 +239,12 @@ impl<T: Interval> IntervalTree<T> {
     pub(crate) fn insert(&mut self, mut node: KBox<Node<T>>) {
         node.update();
         let key = node.item.key();
-        self.0 = Some(insert(self.0.take(), node, &key));
+        insert(&mut self.0, node, &key);
     }
 
     /// Takes the interval with that key out.
     pub(crate) fn remove(&mut self, key: &T::Key) -> Option<KBox<Node<T>>> {
-        let mut removed = None;
-        self.0 = remove(self.0.take(), key, &mut removed);
-        removed
+        remove(&mut self.0, key).map(|(node, _)| node)
     }
 
     /// Changes the last number, and nothing of the key, of the interval with that key; says whether there is one.

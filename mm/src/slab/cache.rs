@@ -74,6 +74,21 @@ impl<T> Cache<T> {
         }
     }
 
+    /// As [`Cache::alloc`] of what `make` returns, which is called only once there is memory for it, so that it is made
+    /// where it stays.
+    ///
+    /// # Errors
+    /// No memory.
+    #[inline]
+    pub fn alloc_with(&'static self, gfp: Gfp, make: impl FnOnce() -> T) -> Result<KBox<T>, AllocError> {
+        let object = self.alloc_raw(gfp)?;
+        // SAFETY: as in `alloc`.
+        unsafe {
+            object.write(make());
+            Ok(KBox::from_raw(object.as_ptr()))
+        }
+    }
+
     /// An object with nothing in it, for who builds an owner of its own. `ZERO` in `gfp` is honoured.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::{Layout, MmError, Space, account};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::paging::Gather;
-use crate::rmap::{Which, ZapPages};
+use crate::rmap::{Place, Which, ZapPages};
 use crate::vma::{RemovedVmas, VmFlags};
 
 impl Space {
@@ -35,10 +35,45 @@ impl Space {
         if !layout.vmas.any_in(range) {
             return Ok(());
         }
+        if self.cut_off(layout, range) {
+            return Ok(());
+        }
         layout.split_at(range.start)?;
         layout.split_at(range.end)?;
         self.unmap_range(layout, range, removed);
         Ok(())
+    }
+
+    /// Takes `range` out where it is the lower or the upper part of one mapping, which then is as long as the rest:
+    /// no mapping is made to be thrown away. Says whether it is.
+    fn cut_off(&self, layout: &mut Layout, range: VirtRange) -> bool {
+        let Some(vma) = layout.vmas.lookup(range.start) else { return false };
+        let (whole, flags) = (vma.range(), vma.flags());
+        let rest = if range.start == whole.start && range.end < whole.end {
+            Place { range: VirtRange::new(range.end, whole.end), pgoff: vma.page_index(range.end) }
+        } else if whole.start < range.start && range.end == whole.end {
+            Place { range: VirtRange::new(whole.start, range.start), pgoff: vma.pgoff() }
+        } else {
+            return false;
+        };
+        let core = &self.core;
+        let mut gather = Gather::new(&core.tables);
+        if flags.locks_pages() {
+            lock::munlock_pages(core, range);
+        }
+        core.tables.zap_range(range, &mut gather, &mut ZapPages::new(core, Which::All));
+        layout.resize_one(whole.start, rest);
+        layout.uncount(flags, range.pages());
+        if flags.contains(VmFlags::LOCKED) {
+            layout.locked_vm -= range.pages();
+        }
+        let (floor, ceiling) = layout.surroundings(range);
+        core.tables.free_tables(range, floor, ceiling, &mut gather);
+        drop(gather);
+        if flags.contains(VmFlags::ACCOUNT) {
+            account::uncharge(range.pages());
+        }
+        true
     }
 
     /// `len` bytes from `addr` on, rounded up to pages; both within what can be mapped.

@@ -290,3 +290,24 @@ fn the_kernel_reads_and_writes_where_the_program_may_do_nothing() {
     assert_eq!(byte, [3], "a copy, not the file");
     space.validate();
 }
+
+#[test]
+fn a_part_at_an_end_goes_without_memory_and_at_the_limit() {
+    use crate::inject::{Then, fail_after};
+    let _machine = Machine::new();
+    let space = new_space();
+    let base = (2 << 20) - 4 * PAGE;
+    map(&space, base, 8, RW, PRIVATE | FIXED).unwrap();
+    (0..8).for_each(|page| store(&space, at(base + page * PAGE), page as u8).unwrap());
+    space.mlock(at(base), 8 * PAGE, 0).unwrap();
+    {
+        let _injection = fail_after(0, Then::Fail);
+        space.munmap(at(base), PAGE).unwrap();
+        space.munmap(at(base + 5 * PAGE), 3 * PAGE).unwrap();
+    }
+    assert_eq!(maps(&space), [(base + PAGE, 4, "rw-p".into())]);
+    assert_eq!((space.stat().locked_vm, space.stat().rss.anon, space.stat().total_vm), (4, 4, 4));
+    (1..5).for_each(|page| assert_eq!(load(&space, at(base + page * PAGE)), Ok(page as u8)));
+    assert_eq!(load(&space, at(base)), Err(maperr(at(base))));
+    space.validate();
+}

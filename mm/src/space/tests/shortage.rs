@@ -85,6 +85,79 @@ fn fork() {
     );
 }
 
+/// A child whose pages are of three generations, with its ancestors.
+fn family() -> [KArc<Space>; 3] {
+    let grandparent = used();
+    let parent = grandparent.fork().unwrap();
+    store(&parent, at(A), 0).unwrap();
+    let child = parent.fork().unwrap();
+    store(&child, at(A + PAGE), 1).unwrap();
+    [grandparent, parent, child]
+}
+
+#[test]
+fn families() {
+    let whole = |[grandparent, parent, child]: &[KArc<Space>; 3]| {
+        for space in [grandparent, parent, child] {
+            untouched(space);
+        }
+        super::rmap::compare(&[grandparent, parent, child]);
+    };
+    let flags = abi::MREMAP_MAYMOVE | abi::MREMAP_FIXED;
+    sweep(
+        family,
+        |family| {
+            let forked = family[2].fork();
+            if let Ok(child) = &forked {
+                untouched(child);
+            }
+            let done = forked.map(|_| ());
+            whole(family);
+            done
+        },
+        |family| &family[2],
+    );
+    sweep(
+        family,
+        |family| {
+            let done = family[2].mprotect(at(A + 2 * PAGE), 3 * PAGE, abi::PROT_READ);
+            whole(family);
+            done
+        },
+        |family| &family[2],
+    );
+    sweep(
+        family,
+        |family| {
+            let moved =
+                family[2].mremap(at(A + 2 * PAGE), 4 * PAGE, 4 * PAGE, flags, at(1 << 40)).map(|_| ());
+            match moved {
+                Ok(()) => super::rmap::compare(&[&family[0], &family[1], &family[2]]),
+                Err(_) => whole(family),
+            }
+            moved
+        },
+        |family| &family[2],
+    );
+    // A new mapping that makes one of two, of which the upper has pages.
+    let gap = || {
+        let space = new_space();
+        map(&space, A, 2, RW, PRIVATE | FIXED).unwrap();
+        map(&space, A + 4 * PAGE, 2, RW, PRIVATE | FIXED).unwrap();
+        store(&space, at(A + 4 * PAGE), 1).unwrap();
+        space
+    };
+    sweep(
+        gap,
+        |space| {
+            let mapped = map(space, A + 2 * PAGE, 2, RW, PRIVATE | FIXED).map(|_| ());
+            super::rmap::compare(&[space]);
+            mapped
+        },
+        |space| space,
+    );
+}
+
 #[test]
 fn maps() {
     sweep(used, |space| map(space, 0, 3, RW, PRIVATE).map(|_| ()), |space| space);
