@@ -58,10 +58,7 @@ impl Space {
         };
         let core = &self.core;
         let mut gather = Gather::new(&core.tables);
-        if flags.locks_pages() {
-            lock::munlock_pages(core, range);
-        }
-        core.tables.zap_range(range, &mut gather, &mut ZapPages::new(core, Which::All));
+        core.tables.zap_range(range, &mut gather, ZapPages::new(core, Which::All).of(flags));
         layout.resize_one(whole.start, rest);
         layout.uncount(flags, range.pages());
         if flags.contains(VmFlags::LOCKED) {
