@@ -150,8 +150,12 @@ impl<Z: Zap> Walker for Zapper<'_, '_, Z> {
                     break;
                 }
                 stale.add(run, at - run);
-                let _: ControlFlow<()> = self.take_some(group, &mut at, &mut stale);
+                let flow = self.take_some(group, &mut at, &mut stale);
                 run = at;
+                if flow.is_break() {
+                    // Perhaps within the group: the next one is not at `at`.
+                    break;
+                }
             }
             stale.add(run, at - run);
             if !self.gather.is_full() {

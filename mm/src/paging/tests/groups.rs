@@ -114,10 +114,15 @@ fn a_full_gather_takes_nothing_out_before_it_has_fenced() {
     let _machine = machine(Mode::Sv48, 1);
     let tables = PageTables::new(Gfp::KERNEL).unwrap();
     let free = crate::page_alloc::free_pages_count();
+    let whole = |_: &u64| true;
+    // What the gather holds by itself ends within a group then, and the groups beside it are empty.
+    let gaps = |index: &u64| index % 8 < 3;
+    let patterns: [&dyn Fn(&u64) -> bool; 2] = [&whole, &gaps];
     // From within a group and from its start; what the gather holds by itself ends with a group then.
-    for first in [0, 2, 500] {
-        let count = 100;
-        for index in 0..count {
+    for (first, pattern) in [0, 2, 500].into_iter().flat_map(|first| patterns.map(|pattern| (first, pattern)))
+    {
+        let all = 0..100;
+        for index in all.clone().filter(pattern) {
             let pfn = alloc_folio(Gfp::KERNEL, Order::ZERO).unwrap().into_raw();
             let leaf = Entry::leaf(pfn, Prot::USER_RW).dirty();
             tables.lock_pte(page(first + index), Gfp::KERNEL).unwrap().set(leaf);
@@ -125,10 +130,10 @@ fn a_full_gather_takes_nothing_out_before_it_has_fenced() {
         let injection = crate::inject::fail_after(0, crate::inject::Then::Fail);
         let mut release = Release { pages: 0 };
         let mut gather = Gather::new(&tables);
-        tables.zap_range(pages(first, first + count), &mut gather, &mut release);
+        tables.zap_range(pages(first, first + all.end), &mut gather, &mut release);
         assert!(injection.failed() > 0);
         drop((gather, injection));
-        assert_eq!(release.pages, count);
+        assert_eq!(release.pages, all.filter(pattern).count() as u64, "from page {first} on");
         zap_all(&tables);
         assert_eq!(crate::page_alloc::free_pages_count(), free);
     }
