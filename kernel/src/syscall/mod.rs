@@ -162,8 +162,8 @@ fn unusual(frame: &mut TrapFrame, number: usize) -> Result<usize> {
     }
 }
 
-/// The register value of an error. One that asks for a restart is looked at on the way to user mode. Out of line, so that a
-/// call that succeeds saves no registers for it.
+/// The register value of an error. One that asks for a restart is looked at on the way to user mode. Out of line, so
+/// that a call that succeeds saves no registers for it.
 #[inline(never)]
 fn failed(errno: Errno) -> usize {
     if errno.asks_for_restart() {

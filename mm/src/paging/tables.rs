@@ -1,8 +1,8 @@
 //! The page tables of one address space: its root, its tables, and how to reach an entry in them.
 //!
 //! A walk goes down without locks and locks the last table ([`super::down`] has the short way); intermediate entries
-//! only ever change from empty to a table while somebody else may walk. Who walks holds the address space's mmap_lock, or the lock
-//! of a VMA around the address, or that of a reverse map which the VMA is in: each keeps [`free_tables`]
+//! only ever change from empty to a table while somebody else may walk. Who walks holds the address space's mmap_lock,
+//! or the lock of a VMA around the address, or that of a reverse map which the VMA is in: each keeps [`free_tables`]
 //! away. Linux: `__pte_alloc`, `pte_offset_map_lock`, `follow_page_mask`.
 //!
 //! [`free_tables`]: PageTables::free_tables
