@@ -91,10 +91,11 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Rux's instructions for one of Linux's.
+    /// Rux's instructions for one of Linux's; `None` unless both are counts of something.
     pub(super) fn ratio(&self) -> Option<f64> {
         let (linux, rux) = (self.linux.instructions()?, self.rux.instructions()?);
-        (linux > 0.0).then_some(rux / linux)
+        let ratio = rux / linux;
+        (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     }
 }
 
@@ -107,8 +108,7 @@ pub(super) fn pairs(linux: &Report, rux: &Report) -> Vec<Pair> {
 
 /// Of the ratios that there are.
 pub(super) fn geometric_mean(pairs: &[Pair]) -> Option<f64> {
-    let logarithms: Vec<f64> =
-        pairs.iter().filter_map(Pair::ratio).filter(|ratio| *ratio > 0.0).map(f64::ln).collect();
+    let logarithms: Vec<f64> = pairs.iter().filter_map(Pair::ratio).map(f64::ln).collect();
     (!logarithms.is_empty()).then(|| (logarithms.iter().sum::<f64>() / logarithms.len() as f64).exp())
 }
 
@@ -145,6 +145,18 @@ pub(super) mod tests {
         let mean = geometric_mean(&pairs).unwrap();
         assert!((mean - 1.0).abs() < 1e-9, "{mean}");
         assert_eq!(geometric_mean(&pairs[2..]), None);
+    }
+
+    #[test]
+    fn there_is_no_ratio_of_nothing() {
+        let counted =
+            |instructions| Outcome::Counted { instructions, fences: None, requests: None, asked: None };
+        let row = Row { name: "x".into(), unit: "a call".into(), shape: "one".into() };
+        let ratio = |linux, rux| Pair { row: row.clone(), linux: counted(linux), rux: counted(rux) }.ratio();
+        assert_eq!(ratio(4.0, 1.0), Some(0.25));
+        for (linux, rux) in [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+            assert_eq!(ratio(linux, rux), None, "{rux} of {linux}");
+        }
     }
 
     #[test]

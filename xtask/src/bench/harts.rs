@@ -115,8 +115,8 @@ fn report(report: &Report) -> Json {
     let gain = |gain: &Gain| {
         Json::Object(vec![
             ("name", Json::text(&gain.name)),
-            ("gain", Json::Number(gain.gain)),
-            ("spin", Json::Number(gain.spin)),
+            ("gain", Json::number(Some(gain.gain))),
+            ("spin", Json::number(Some(gain.spin))),
             ("runs_with_a_poor_spin", Json::Number(gain.poor.into())),
         ])
     };

@@ -91,7 +91,7 @@ pub(super) fn pair(pair: &Pair) -> Json {
 fn outcome(outcome: &Outcome) -> Json {
     Json::Object(match outcome {
         Outcome::Counted { instructions, fences, requests, asked } => vec![
-            ("instructions", Json::Number(*instructions)),
+            ("instructions", Json::number(Some(*instructions))),
             ("local_fences", Json::number(*fences)),
             ("remote_fences", Json::number(*requests)),
             ("interrupts", Json::number(*asked)),

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::figures::{self, Outcome, Pair, Report};
 use super::json::{self, Json};
@@ -89,6 +89,9 @@ fn measure(kernel: &Kernel, tree: &Tree, rows: &[String]) -> Result<(Report, boo
             well = false;
         }
     })?;
+    if report.outcomes.is_empty() {
+        bail!("{who}: {PROGRAM} measured nothing (status {status})");
+    }
     Ok((report, well && status == 0))
 }
 

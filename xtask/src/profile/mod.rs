@@ -25,7 +25,7 @@ use crate::initramfs::{Job, PROGRAMS};
 use crate::kernel::Kernel;
 use crate::qemu::Machine;
 use crate::slot::Slot;
-use crate::{build, paths, run, say, setup};
+use crate::{build, console, paths, run, say, setup};
 
 use gdb::{Gdb, Stop};
 use names::{Functions, Inlined};
@@ -66,7 +66,8 @@ pub(crate) fn profile(options: &ProfileOptions) -> Result<u8> {
         _ => Vec::new(),
     };
     let inlined = if tables.is_empty() { None } else { Some(Inlined::of_elf(&tables)?) };
-    print!("{}", report::text(&measured, &user, &kernel_names, inlined.as_ref()));
+    let text = report::text(&measured, &user, &kernel_names, inlined.as_ref());
+    console::write_all(io::stdout(), text.as_bytes()).context("writing to standard output")?;
     Ok(0)
 }
 
