@@ -89,8 +89,13 @@ impl Lists {
     /// Puts what is on no list in front of list `list`.
     #[inline(always)]
     pub(super) fn insert(&self, folio: &Folio, list: u32) {
+        self.insert_at(folio, PlaceOf::page(folio.as_page()), list);
+    }
+
+    /// As [`Lists::insert`], for who knows the place.
+    #[inline(always)]
+    pub(super) fn insert_at(&self, folio: &Folio, PlaceOf(place): PlaceOf, list: u32) {
         let (own, head) = (folio.arm(), self.links(self.heads + list));
-        let place = PlaceOf::page(folio.as_page()).0;
         let first = head.next.load(Relaxed);
         own.lru_next.store(first, Relaxed);
         own.lru_prev.store(self.heads + list, Relaxed);
@@ -102,7 +107,22 @@ impl Lists {
     #[inline(always)]
     pub(super) fn remove(&self, folio: &Folio) {
         let own = folio.arm();
-        let (next, prev) = (own.lru_next.load(Relaxed), own.lru_prev.load(Relaxed));
+        self.join(own.lru_prev.load(Relaxed), own.lru_next.load(Relaxed));
+    }
+
+    /// As [`Lists::remove`]; returns its place, which its neighbour knows without any reckoning.
+    #[inline(always)]
+    pub(super) fn remove_from(&self, folio: &Folio) -> PlaceOf {
+        let own = folio.arm();
+        let (prev, next) = (own.lru_prev.load(Relaxed), own.lru_next.load(Relaxed));
+        let place = self.links(prev).next.load(Relaxed);
+        self.join(prev, next);
+        PlaceOf(place)
+    }
+
+    /// Links two places as neighbours.
+    #[inline(always)]
+    fn join(&self, prev: u32, next: u32) {
         self.links(prev).next.store(next, Relaxed);
         self.links(next).prev.store(prev, Relaxed);
     }

@@ -146,13 +146,18 @@ pub struct LruGuard<'a> {
 }
 
 impl LruGuard<'_> {
-    /// Moves a folio to the front of the list that it is on. It is on one, and not kept in memory.
+    /// Moves folios to the front of the lists that they are on, one after the other. Each is on one, and not kept in
+    /// memory.
     #[inline]
-    pub fn touch(&mut self, folio: &Folio) {
-        let flags = folio.flags();
-        debug_assert!(flags & (PageFlags::LRU | PageFlags::UNEVICTABLE) == PageFlags::LRU, "{folio:?}");
-        self.lists.remove(folio);
-        self.lists.insert(folio, ring_of(flags));
+    pub fn touch<'f>(&mut self, folios: impl IntoIterator<Item = &'f Folio>) {
+        // Taken out of the guard once, not for each folio.
+        let lists = self.lists;
+        for folio in folios {
+            let flags = folio.flags();
+            debug_assert!(flags & (PageFlags::LRU | PageFlags::UNEVICTABLE) == PageFlags::LRU, "{folio:?}");
+            let place = lists.remove_from(folio);
+            lists.insert_at(folio, place, ring_of(flags));
+        }
     }
 
     /// Puts a folio on its list that was just taken out of a batch.
@@ -182,7 +187,7 @@ impl LruGuard<'_> {
     /// Moves a folio that is on a list to the front of the active or inactive one of its kind.
     fn turn(&mut self, folio: &Folio, active: PageFlags) {
         let flags = folio.flags();
-        self.lists.remove(folio);
+        let place = self.lists.remove_from(folio);
         self.count(folio, ring_of(flags) as usize, -1);
         let flags = (flags - PageFlags::ACTIVE) | active;
         if active.is_empty() {
@@ -190,7 +195,7 @@ impl LruGuard<'_> {
         } else {
             folio.set_flags(active);
         }
-        self.lists.insert(folio, ring_of(flags));
+        self.lists.insert_at(folio, place, ring_of(flags));
         self.count(folio, ring_of(flags) as usize, 1);
     }
 

@@ -10,6 +10,7 @@ use crate::gfp::Gfp;
 use crate::host::HostMachine;
 use crate::page_alloc::{FolioRef, alloc_folio, free_pages_count};
 
+const RAM: usize = if cfg!(miri) { 2 << 20 } else { 8 << 20 };
 /// Pages of a hart's batch, and one more.
 const MANY: usize = 32;
 
@@ -41,7 +42,10 @@ fn all_pages() -> [u64; LruList::COUNT] {
 
 fn check() {
     assert_eq!(validate(), Ok(()));
-    assert_eq!(crate::page::validate(), Ok(()));
+    // Which takes Miri a thousand times longer.
+    if !cfg!(miri) {
+        assert_eq!(crate::page::validate(), Ok(()));
+    }
 }
 
 /// The pages of a list from the front on.
@@ -51,7 +55,7 @@ fn order_of(list: LruList) -> Vec<u64> {
 
 #[test]
 fn a_full_batch_goes_to_the_lists_newest_first() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folios: Vec<_> = (0..MANY).map(|_| anon()).collect();
     folios[..MANY - 1].iter().for_each(|folio| add(folio));
     assert_eq!(all_pages(), [0; 5]);
@@ -72,7 +76,7 @@ fn a_full_batch_goes_to_the_lists_newest_first() {
 /// No batch has a reference: what nobody has is free.
 #[test]
 fn a_page_in_a_batch_is_freed_at_once() {
-    let machine = HostMachine::new(4 << 20, 2);
+    let machine = HostMachine::new(RAM, 2);
     let before = free_pages_count();
     let (here, there) = (anon(), anon());
     add(&here);
@@ -91,7 +95,7 @@ fn a_page_in_a_batch_is_freed_at_once() {
 
 #[test]
 fn flags_say_which_list_a_page_goes_to() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folios = [file(), file(), anon(), anon()];
     folios[1].set_flags(PageFlags::ACTIVE);
     folios[3].set_flags(PageFlags::ACTIVE);
@@ -107,7 +111,7 @@ fn flags_say_which_list_a_page_goes_to() {
 
 #[test]
 fn a_page_used_twice_becomes_active() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folios = [listed(file()), listed(anon())];
     for folio in &folios {
         mark_accessed(folio);
@@ -130,7 +134,7 @@ fn a_page_used_twice_becomes_active() {
 
 #[test]
 fn a_page_that_waits_in_a_batch_goes_to_the_active_list_if_used_meanwhile() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folio = anon();
     add(&folio);
     mark_accessed(&folio);
@@ -143,22 +147,22 @@ fn a_page_that_waits_in_a_batch_goes_to_the_active_list_if_used_meanwhile() {
 
 #[test]
 fn a_touch_moves_to_the_front() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folios: Vec<_> = (0..3).map(|_| listed(file())).collect();
     let [a, b, c] = [0, 1, 2].map(|at: usize| folios[at].pfn().get());
     assert_eq!(order_of(LruList::InactiveFile), [c, b, a]);
-    lock().touch(&folios[0]);
+    lock().touch([&*folios[0]]);
     assert_eq!(order_of(LruList::InactiveFile), [a, c, b]);
-    lock().touch(&folios[2]);
+    lock().touch([&*folios[2]]);
     assert_eq!(order_of(LruList::InactiveFile), [c, a, b]);
-    lock().touch(&folios[2]);
+    lock().touch([&*folios[2]]);
     assert_eq!(order_of(LruList::InactiveFile), [c, a, b]);
     check();
 }
 
 #[test]
 fn a_locked_page_is_counted_and_on_no_list() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     // From a list, the active one too, and from a batch.
     let folios = [listed(anon()), listed(file()), anon(), listed(anon())];
     add(&folios[2]);
@@ -192,7 +196,7 @@ fn a_locked_page_is_counted_and_on_no_list() {
 /// A page that is nobody's to reclaim is left alone.
 #[test]
 fn what_was_never_added_is_not_locked() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folio = anon();
     mlock(&folio);
     munlock(&folio);
@@ -204,7 +208,7 @@ fn what_was_never_added_is_not_locked() {
 
 #[test]
 fn a_large_folio_counts_all_its_pages() {
-    let _machine = HostMachine::new(16 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folio = alloc_folio(Gfp::HIGHUSER_MOVABLE, Order::new(3).unwrap()).unwrap();
     folio.set_flags(PageFlags::SWAPBACKED);
     let folio = listed(folio);
@@ -223,7 +227,7 @@ fn a_large_folio_counts_all_its_pages() {
 
 #[test]
 fn damage_is_seen() {
-    let _machine = HostMachine::new(4 << 20, 1);
+    let _machine = HostMachine::new(RAM, 1);
     let folios: Vec<_> = (0..3).map(|_| listed(file())).collect();
     let word = &folios[1].arm().lru_prev;
     let old = word.load(Relaxed);
@@ -232,10 +236,10 @@ fn damage_is_seen() {
     word.store(old, Relaxed);
     check();
     folios[1].set_flags(PageFlags::ACTIVE);
-    assert!(validate().is_err() && crate::page::validate().is_err());
+    assert!(validate().is_err() && (cfg!(miri) || crate::page::validate().is_err()));
     folios[1].clear_flags(PageFlags::ACTIVE);
     change(&memory().lru.pages[folios[0].head().zone() as usize][0], 1);
-    assert!(validate().is_err() && crate::page::validate().is_err());
+    assert!(validate().is_err() && (cfg!(miri) || crate::page::validate().is_err()));
     change(&memory().lru.pages[folios[0].head().zone() as usize][0], -1);
     check();
 }

@@ -158,7 +158,7 @@ impl Model {
     fn touch(&mut self, at: usize) {
         let known = &self.known[at];
         if !known.batched && known.locked == 0 {
-            lock().touch(&known.folio);
+            lock().touch([&*known.folio]);
             self.leave_list(at);
             self.enter_list(at);
         }
@@ -186,7 +186,7 @@ impl Model {
 
 #[test]
 fn random_operations_do_what_the_model_does() {
-    let machine = HostMachine::new(4 << 20, 2);
+    let machine = HostMachine::new(RAM, 2);
     let (rounds, seeds) = if cfg!(miri) { (300, 1) } else { (4_000, 4) };
     for seed in 1..=seeds {
         let mut random = Random(seed << 32 | 0x9e37_79b9);

@@ -12,7 +12,7 @@ const HARTS: usize = 4;
 /// meanwhile. In the end everything is free and every counter 0.
 #[test]
 fn pages_are_added_here_and_freed_there() {
-    let machine = HostMachine::new(8 << 20, HARTS);
+    let machine = HostMachine::new(RAM, HARTS);
     let before = free_pages_count();
     let rounds = if cfg!(miri) { 60 } else { 20_000 };
     let passed: [Mutex<Vec<FolioRef>>; HARTS] = Default::default();
@@ -31,7 +31,7 @@ fn pages_are_added_here_and_freed_there() {
                     }
                     let mut next = passed[(hart + round) % HARTS].lock().unwrap();
                     // One that does not run takes none.
-                    if next.len() < 100 {
+                    if next.len() < 50 {
                         next.push(folio);
                     }
                     drop(next);
