@@ -21,7 +21,7 @@ pub(super) struct Ascending<'t, const N: usize> {
 impl<'t, const N: usize> Ascending<'t, N> {
     /// From the first entry that ends above `from` to the last that starts below `limit`.
     pub(super) fn new(root: &'t Root<N>, from: u64, limit: u64) -> Self {
-        let place = Path::to(root, from).and_then(|path| path.leaf());
+        let place = root.leaf_at(from);
         let (leaf, at) = place.map_or((None, 0), |(leaf, at)| (Some(leaf), at));
         Self { values: values_of(leaf, at, limit), leaf, limit }
     }
@@ -91,13 +91,25 @@ fn value_of(word: &AtomicPtr<()>) -> NonNull<()> {
 #[derive(Clone)]
 pub(super) struct Descending<'t, const N: usize> {
     /// The entry before this place comes next.
-    place: Option<Path<'t, N>>,
+    place: Path<'t, N>,
+}
+
+/// The value of the last entry that ends at or below `below`.
+#[inline]
+pub(super) fn last_before<const N: usize>(root: &Root<N>, below: u64) -> Option<NonNull<()>> {
+    match root.leaf_at(below)? {
+        (leaf, at) if at > 0 => NonNull::new(leaf.ptr(at - 1)),
+        _ => Descending::new(root, below).next(),
+    }
 }
 
 impl<'t, const N: usize> Descending<'t, N> {
     /// From the last entry that ends at or below `below` to the first of all.
     pub(super) fn new(root: &'t Root<N>, below: u64) -> Self {
-        Self { place: Path::to(root, below) }
+        let mut place = Path::new();
+        // In an empty tree it leads nowhere, and there is nothing to walk over.
+        let _ = place.go(root, below);
+        Self { place }
     }
 }
 
@@ -105,14 +117,14 @@ impl<const N: usize> Iterator for Descending<'_, N> {
     type Item = NonNull<()>;
 
     fn next(&mut self) -> Option<NonNull<()>> {
-        let path = self.place.as_mut()?;
-        let (leaf, at) = path.leaf()?;
+        let (leaf, at) = self.place.leaf()?;
         if at > 0 {
-            path.set(0, leaf, at - 1);
+            self.place.set(0, leaf, at - 1);
             return NonNull::new(leaf.ptr(at - 1));
         }
-        self.place = path.previous_leaf();
-        let (leaf, at) = self.place.as_ref()?.leaf()?;
+        // At the first entry of all it stays, as there is no leaf before.
+        self.place.go_to_previous_leaf()?;
+        let (leaf, at) = self.place.leaf()?;
         NonNull::new(leaf.ptr(at))
     }
 }

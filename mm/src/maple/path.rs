@@ -2,47 +2,64 @@
 //!
 //! For the writer and for who holds it off.
 
+use core::mem::MaybeUninit;
+
 use super::node::{FREE, Node};
 use super::root::{Found, Root, below_free};
 
 /// As many levels as a tree may have, a power of two: more than memory has room for.
 pub(super) const MAX_LEVELS: usize = 16;
+/// The top of a path that leads nowhere: below all levels.
+const NOWHERE: usize = usize::MAX;
 
-/// A place in a leaf: a slot, or behind the last one.
+/// A place in a leaf: a slot, or behind the last one. It is filled where it stands, as it is large for what most changes do.
 #[derive(Clone)]
 pub(super) struct Path<'t, const N: usize> {
-    nodes: [Option<&'t Node<N>>; MAX_LEVELS],
-    at: [u8; MAX_LEVELS],
+    /// Those up to `top` are there.
+    nodes: [MaybeUninit<&'t Node<N>>; MAX_LEVELS],
+    at: [MaybeUninit<u8>; MAX_LEVELS],
     top: usize,
 }
 
 impl<'t, const N: usize> Path<'t, N> {
-    /// To the first entry that ends above `addr`, or behind the last. None in an empty tree.
+    /// To nowhere: [`Path::go`] comes first.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self {
+            nodes: [MaybeUninit::uninit(); MAX_LEVELS],
+            at: [MaybeUninit::uninit(); MAX_LEVELS],
+            top: NOWHERE,
+        }
+    }
+
+    /// Goes to the first entry that ends above `addr`, or behind the last. None in an empty tree.
     #[inline]
-    pub(super) fn to(root: &'t Root<N>, addr: u64) -> Option<Self> {
+    pub(super) fn go(&mut self, root: &'t Root<N>, addr: u64) -> Option<()> {
+        self.top = NOWHERE;
         let addr = below_free(addr);
         let mut node = root.top()?;
         let top = node.level();
-        let mut path = Self { nodes: [None; MAX_LEVELS], at: [0; MAX_LEVELS], top };
         for level in (1..=top).rev() {
             let at = node.search(addr);
-            path.set(level, node, at);
+            self.set(level, node, at);
             node = node.child(at)?;
         }
-        path.set(0, node, node.search_leaf(addr));
-        Some(path)
+        self.set(0, node, node.search_leaf(addr));
+        // All levels are there now. No tree has more than there is room for.
+        self.top = top % MAX_LEVELS;
+        Some(())
     }
 
     #[inline(always)]
     pub(super) fn set(&mut self, level: usize, node: &'t Node<N>, at: usize) {
-        self.nodes[level % MAX_LEVELS] = Some(node);
-        self.at[level % MAX_LEVELS] = at as u8;
+        self.nodes[level % MAX_LEVELS].write(node);
+        self.at[level % MAX_LEVELS].write(at as u8);
     }
 
     /// Puts a level on top.
     pub(super) fn push(&mut self, node: &'t Node<N>, at: usize) {
-        self.top += 1;
-        self.set(self.top, node, at);
+        self.set(self.top.wrapping_add(1), node, at);
+        self.top = self.top.wrapping_add(1) % MAX_LEVELS;
     }
 
     #[inline(always)]
@@ -53,8 +70,14 @@ impl<'t, const N: usize> Path<'t, N> {
     /// The node on a level of the path, and the slot there; none above the top.
     #[inline(always)]
     pub(super) fn on(&self, level: usize) -> Option<(&'t Node<N>, usize)> {
-        let node = self.nodes[level % MAX_LEVELS]?;
-        Some((node, self.at[level % MAX_LEVELS] as usize))
+        if level.wrapping_add(1) > self.top.wrapping_add(1) {
+            return None;
+        }
+        // SAFETY: levels up to `top` are there, and it is below `MAX_LEVELS`.
+        unsafe {
+            let node = self.nodes.get_unchecked(level).assume_init();
+            Some((node, self.at.get_unchecked(level).assume_init() as usize))
+        }
     }
 
     /// The leaf and the slot.
@@ -106,24 +129,22 @@ impl<'t, const N: usize> Path<'t, N> {
     }
 
     /// The first place in the leaf after this one.
-    pub(super) fn next_leaf(&self) -> Option<Self> {
-        let mut path = self.clone();
+    fn next_leaf(&self) -> Option<Self> {
         let level =
             (1..=self.top).find(|&level| self.on(level).is_some_and(|(node, at)| at + 1 < node.len()))?;
         let (node, at) = self.on(level)?;
+        let mut path = self.clone();
         path.set(level, node, at + 1);
         path.descend(level, |_| 0)?;
         Some(path)
     }
 
-    /// The last slot in the leaf before this one.
-    pub(super) fn previous_leaf(&self) -> Option<Self> {
-        let mut path = self.clone();
+    /// Goes to the last slot in the leaf before this one.
+    pub(super) fn go_to_previous_leaf(&mut self) -> Option<()> {
         let level = (1..=self.top).find(|&level| self.on(level).is_some_and(|(_, at)| at > 0))?;
         let (node, at) = self.on(level)?;
-        path.set(level, node, at - 1);
-        path.descend(level, |node| node.len().saturating_sub(1))?;
-        Some(path)
+        self.set(level, node, at - 1);
+        self.descend(level, |node| node.len().saturating_sub(1))
     }
 
     /// Gaps in the leaf have changed: `was` is the largest of those that are gone, `is` of those that are new.

@@ -88,7 +88,10 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         }
         let slot = Slot { hi: end, lo: start, ptr: value.as_ptr() };
         let root = &*self.root;
-        let Some(mut path) = Path::to(root, start) else { return self.insert_first(slot) };
+        let mut path = Path::new();
+        if path.go(root, start).is_none() {
+            return self.insert_first(slot);
+        }
         let Some((mut leaf, mut at)) = path.leaf() else { return Err(Refused::Nodes) };
         let is_last = at == leaf.len();
         if !is_last && leaf.lo(at) < end {
@@ -142,7 +145,8 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         value: NonNull<()>,
     ) -> Result<(), Refused> {
         let root = &*self.root;
-        let mut path = Path::to(root, addr).ok_or(Refused::Overlap)?;
+        let mut path = Path::new();
+        path.go(root, addr).ok_or(Refused::Overlap)?;
         let entry = path.entry().filter(|entry| entry.start <= addr).ok_or(Refused::Overlap)?;
         if low_end <= entry.start || high_start < low_end || entry.end <= high_start {
             return Err(Refused::Overlap);
@@ -169,9 +173,10 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
     /// Takes the entry out that `addr` is in.
     #[inline]
     pub(super) fn remove(&mut self, addr: u64, retire: &impl Retire<N>) -> Option<Found> {
-        let path = Path::to(&self.root, addr)?;
+        let mut path = Path::new();
+        path.go(&self.root, addr)?;
         let entry = path.entry().filter(|entry| entry.start <= addr)?;
-        let doomed = take_out(&self.root, path, 1);
+        let doomed = take_out(&self.root, &mut path, 1);
         self.len -= 1;
         doomed.retire(retire);
         Some(entry)
@@ -186,7 +191,11 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         retire: &impl Retire<N>,
         mut out: impl FnMut(Found),
     ) {
-        while let Some(path) = Path::to(&self.root, start) {
+        loop {
+            let mut path = Path::new();
+            if path.go(&self.root, start).is_none() {
+                return;
+            }
             let Some((leaf, at)) = path.leaf() else { return };
             let len = leaf.len();
             let mut count = (at..len).take_while(|&at| leaf.lo(at) < end).count();
@@ -201,7 +210,7 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
             for (slot, from) in taken.iter_mut().zip(at..at + count) {
                 *slot = Found::of(leaf.get(from));
             }
-            let doomed = take_out(&self.root, path, count);
+            let doomed = take_out(&self.root, &mut path, count);
             self.len -= count;
             doomed.retire(retire);
             taken.into_iter().flatten().for_each(&mut out);
@@ -212,7 +221,10 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
     /// Says whether it could.
     pub(super) fn resize(&mut self, addr: u64, start: u64, end: u64) -> bool {
         let root = &*self.root;
-        let Some(path) = Path::to(root, addr) else { return false };
+        let mut path = Path::new();
+        if path.go(root, addr).is_none() {
+            return false;
+        }
         let (Some((leaf, at)), Some(old)) = (path.leaf(), path.entry()) else { return false };
         let floor = path.floor();
         let next =
@@ -265,7 +277,7 @@ fn empty<const N: usize>(node: &Node<N>, retire: &impl Retire<N>, out: &mut impl
 }
 
 /// Takes `count` entries out of the leaf at the place; all of them only if the leaf is the last one.
-fn take_out<const N: usize>(root: &Root<N>, mut path: Path<'_, N>, count: usize) -> Doomed<N> {
+fn take_out<const N: usize>(root: &Root<N>, path: &mut Path<'_, N>, count: usize) -> Doomed<N> {
     let mut doomed = Doomed::new();
     let Some((leaf, at)) = path.leaf() else { return doomed };
     let floor = path.floor();
@@ -288,7 +300,7 @@ fn take_out<const N: usize>(root: &Root<N>, mut path: Path<'_, N>, count: usize)
             }
         }
         if left < Node::<N>::FEW && path.top() > 0 {
-            refill(root, &mut path, 0, &mut doomed);
+            refill(root, path, 0, &mut doomed);
         }
     }
     root.count.write_end();

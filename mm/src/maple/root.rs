@@ -70,6 +70,18 @@ impl<const N: usize> Root<N> {
         self.top.store(top, Release);
     }
 
+    /// The leaf of the first entry that ends above `addr`, and its slot, or the one behind the last; for the writer and for
+    /// who holds it off.
+    #[inline]
+    pub(super) fn leaf_at(&self, addr: u64) -> Option<(&Node<N>, usize)> {
+        let addr = below_free(addr);
+        let mut node = self.top()?;
+        for _ in 0..node.level() {
+            node = node.child(node.search(addr))?;
+        }
+        Some((node, node.search_leaf(addr)))
+    }
+
     /// The first entry that ends above `addr`, for the writer and for who holds it off.
     #[inline]
     pub(super) fn find_locked(&self, addr: u64) -> Option<Found> {

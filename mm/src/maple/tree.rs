@@ -249,7 +249,8 @@ impl<V: Stored, S: Nodes<N>, const N: usize> Tree<V, S, N> {
     /// The last entry that ends at or below `addr`.
     #[inline]
     pub fn before(&self, addr: u64) -> Option<&V::Target> {
-        self.iter_back(addr).next()
+        // SAFETY: values of entries are the tree's, which is borrowed.
+        iter::last_before(self.raw.root(), addr).map(|value| unsafe { value.cast().as_ref() })
     }
 
     /// The values of all entries, ascending.
