@@ -84,11 +84,7 @@ impl Actions {
 
     /// As they are now, for a child to change on its own.
     pub fn copy(&self) -> Result<KArc<Self>, AllocError> {
-        let mut new = Self::new()?;
-        if let Some(own) = KArc::get_mut(&mut new) {
-            own.0.get_mut().copy_from_slice(&*self.0.lock());
-        }
-        Ok(new)
+        KArc::new_with(Gfp::KERNEL, || Self(IrqSpinLock::new(Rank::SignalActions, *self.0.lock())))
     }
 
     /// The action of `signal`.
