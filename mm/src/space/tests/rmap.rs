@@ -241,6 +241,33 @@ fn a_stack_that_grew_is_found() {
     compare(&[&space, &child]);
 }
 
+/// A page that is moved to and fro is at one of two addresses for whoever walks: never at none.
+#[test]
+fn a_page_on_its_way_is_found() {
+    let machine = HostMachine::new(8 << 20, 2);
+    let space = used(1);
+    let AnyEntry::Pte(entry) = space.core().tables().lookup(at(A)) else { panic!() };
+    let folio = FolioRef::of(pfn_to_page(entry.pfn()).folio());
+    let moving = core::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let (machine, space, moving) = (&machine, &space, &moving);
+        scope.spawn(move || {
+            machine.enter(1);
+            let flags = abi::MREMAP_MAYMOVE | abi::MREMAP_FIXED;
+            for _ in 0..if cfg!(miri) { 3 } else { 20_000 } {
+                space.mremap(at(A), PAGE, PAGE, flags, at(1 << 40)).unwrap();
+                space.mremap(at(1 << 40), PAGE, PAGE, flags, at(A)).unwrap();
+            }
+            moving.store(false, core::sync::atomic::Ordering::Release);
+        });
+        while moving.load(core::sync::atomic::Ordering::Acquire) {
+            let mut walked = Entries::new();
+            let _ = rmap_walk(&folio.lock(), &mut walked);
+            assert_eq!(walked.len(), 1);
+        }
+    });
+}
+
 /// Walks while others fork, write, move and end.
 #[test]
 fn walks_and_changes_go_at_once() {
