@@ -28,7 +28,7 @@ use core::sync::atomic::{
 use rux_machine::{HartMask, Hot, Hw, IrqGuard, PreemptGuard, cold};
 
 use crate::memory::{memory, this_hart};
-use crate::sync::{Rank, SpinLock, might_sleep};
+use crate::sync::{IrqSpinLock, Rank, might_sleep};
 pub use grace::Head;
 use grace::{Calls, Chain, Passed, Periods};
 
@@ -48,7 +48,8 @@ const MANY: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct State {
     periods: Periods,
-    batch: SpinLock<Batch>,
+    /// No interrupt comes while it is held: the tick wakes the thread, which takes locks of its own.
+    batch: IrqSpinLock<Batch>,
     /// How many batches were begun and done. They wrap.
     begun: AtomicU32,
     done: AtomicU32,
@@ -84,7 +85,7 @@ impl State {
     pub(crate) const fn new() -> Self {
         Self {
             periods: Periods::new(AtomicU64::new(0)),
-            batch: SpinLock::new(Rank::Rcu, Batch { chain: Chain::empty(), number: 0, is_open: false }),
+            batch: IrqSpinLock::new(Rank::Rcu, Batch { chain: Chain::empty(), number: 0, is_open: false }),
             begun: AtomicU32::new(0),
             done: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
