@@ -67,6 +67,21 @@ impl<const N: usize> Node<N> {
         }
     }
 
+    /// Makes a node where it is to be: it is large for a way by the stack.
+    ///
+    /// # Safety
+    /// `at` is room for a node, which nobody else knows.
+    pub(super) unsafe fn init(at: NonNull<Self>) {
+        let node = at.as_ptr();
+        // SAFETY: as the caller vouches; of all but the ends, zeroes are the empty value.
+        unsafe {
+            node.write_bytes(0, 1);
+            for hi in 0..N {
+                (&raw mut (*node).hi[hi]).write(AtomicU64::new(FREE));
+            }
+        }
+    }
+
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.len.load(Relaxed) as usize

@@ -54,7 +54,7 @@ impl Nodes<FANOUT> for Slab {
     fn alloc(&self, gfp: Gfp) -> Result<NonNull<Node<FANOUT>>, AllocError> {
         let node = NODES.alloc_raw(gfp)?;
         // SAFETY: a new object for a node.
-        unsafe { node.write(Node::new()) };
+        unsafe { Node::init(node) };
         Ok(node)
     }
 

@@ -181,7 +181,11 @@ impl Drop for AnonRef {
             ((&raw mut (*anon).root).replace(None), (&raw mut (*anon).parent).replace(None))
         };
         // SAFETY: as above, and it is freed there alone; the head is in an object that is there.
-        unsafe { rcu::call(NonNull::new_unchecked((*anon).gone.get()), free) };
+        unsafe {
+            // By way of the whole object, which `free` goes back to.
+            let gone = (&raw mut (*anon).gone).cast::<rcu::Head>();
+            rcu::call(NonNull::new_unchecked(gone), free);
+        }
         // Whoever has it in a chain has its ancestors there too, so that these are not the last ones' last.
         drop(ancestors);
     }

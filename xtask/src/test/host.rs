@@ -38,12 +38,13 @@ const MIRI_SHORT: [&str; 20] = [
     "paging::tests::a_table",
     "paging::tests::a_walk",
     "paging::tests::empty_tables",
-    "rmap::",
+    "rmap::imap::",
 ];
 
 /// What Miri runs besides under `--long`, which takes it many minutes: without its rules of aliasing, whose books of
 /// memory with many small parts are ten times the work. The short tests are under them.
-const MIRI_LONG: [&str; 6] = [
+const MIRI_LONG: [&str; 7] = [
+    "rmap::interval",
     "maple::tests::model",
     "page::validate",
     "page_alloc::tests::a_",
