@@ -66,7 +66,19 @@ pub(crate) struct State {
 struct Batch {
     chain: Chain,
     number: u64,
-    is_open: bool,
+    phase: Phase,
+}
+
+/// What is done with a batch. The next does not begin before all of one has been called, so that the count of those
+/// that are done says which.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// There is none.
+    Idle,
+    /// Its grace period passes.
+    Waiting,
+    /// Its heads are called, by who made it so.
+    Calling,
 }
 
 /// What a hart has.
@@ -85,7 +97,10 @@ impl State {
     pub(crate) const fn new() -> Self {
         Self {
             periods: Periods::new(AtomicU64::new(0)),
-            batch: IrqSpinLock::new(Rank::Rcu, Batch { chain: Chain::empty(), number: 0, is_open: false }),
+            batch: IrqSpinLock::new(
+                Rank::Rcu,
+                Batch { chain: Chain::empty(), number: 0, phase: Phase::Idle },
+            ),
             begun: AtomicU32::new(0),
             done: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
@@ -187,13 +202,16 @@ pub fn tick() {
 /// The object can be found by no new reader; the head is valid, and nobody else touches it, until `then` is called, and
 /// `then` may be called with it by any thread.
 pub unsafe fn call(head: NonNull<Head>, then: unsafe fn(NonNull<Head>)) {
+    // The hart's own tick looks at its stack, and none comes to a hart that went idle meanwhile.
+    let preempt = PreemptGuard::new();
     let hart = &this_hart().rcu;
     // SAFETY: as the caller vouches.
     unsafe { hart.calls.push(head, then) };
     let waiting = hart.waiting.load(Relaxed) + 1;
-    hart.waiting.store(waiting, Relaxed);
-    if waiting > MANY {
-        hart.waiting.store(0, Relaxed);
+    let is_many = waiting > MANY;
+    hart.waiting.store(if is_many { 0 } else { waiting }, Relaxed);
+    drop(preempt);
+    if is_many {
         expedite();
     }
     #[cfg(not(target_os = "none"))]
@@ -281,23 +299,25 @@ impl State {
     /// Where there is no thread for it, whoever comes does this; one that finds another at it leaves it to that.
     fn poll(&self) -> bool {
         let Some(mut batch) = self.batch.try_lock() else { return true };
-        if !batch.is_open && self.wanted.swap(0, SeqCst) != 0 {
+        if batch.phase == Phase::Idle && self.wanted.swap(0, SeqCst) != 0 {
             self.begun.fetch_add(1, SeqCst);
             for hart in memory().each_hart() {
                 hart.rcu.waiting.store(0, Relaxed);
                 batch.chain.append(hart.rcu.calls.take());
             }
             batch.number = self.periods.start();
-            batch.is_open = true;
+            batch.phase = Phase::Waiting;
         }
-        if !batch.is_open || !self.holdouts(batch.number).is_empty() {
-            return batch.is_open;
+        match batch.phase {
+            Phase::Idle => return false,
+            Phase::Waiting if self.holdouts(batch.number).is_empty() => batch.phase = Phase::Calling,
+            Phase::Waiting | Phase::Calling => return true,
         }
         let over = core::mem::replace(&mut batch.chain, Chain::empty());
-        batch.is_open = false;
         // Not under the lock: who frees may take others, and give things to `call` again.
         drop(batch);
         over.run();
+        self.batch.lock().phase = Phase::Idle;
         self.done.fetch_add(1, Release);
         cold::unpark(&self.done, u32::MAX);
         false

@@ -157,3 +157,51 @@ fn a_barrier_waits_for_the_calls_of_all_harts() {
     assert_eq!(CALLED.load(Relaxed), 6);
     synchronize_expedited();
 }
+
+#[test]
+fn a_barrier_waits_for_a_call_that_takes_its_time() {
+    static CALLED: AtomicUsize = AtomicUsize::new(0);
+    /// Of the slow head: called, and let go.
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    let machine = HostMachine::new(4 << 20, 3);
+    let (mut slow, mut quick) = (Head::new(), [const { Head::new() }; 8]);
+    let back = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let slow = &mut slow;
+        scope.spawn(|| {
+            machine.enter(1);
+            // SAFETY: it lives until all threads have ended.
+            unsafe {
+                call(NonNull::from(slow), |_| {
+                    ENTERED.store(true, Release);
+                    while !RELEASED.load(Acquire) {
+                        std::thread::yield_now();
+                    }
+                    CALLED.fetch_add(0x100, Relaxed);
+                });
+            }
+        });
+        while !ENTERED.load(Acquire) {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| {
+            machine.enter(2);
+            barrier();
+            assert_ne!(CALLED.load(Relaxed) & 0x100, 0, "a barrier that came before the call was done");
+            back.store(true, Release);
+        });
+        // Batches after the slow one would be counted in its stead.
+        for head in &mut quick {
+            // SAFETY: as above.
+            unsafe { call(NonNull::from(head), |_| _ = CALLED.fetch_add(1, Relaxed)) };
+            for _ in 0..rounds(1000) {
+                std::thread::yield_now();
+            }
+        }
+        assert!(!back.load(Acquire), "a barrier that came before the call was done");
+        RELEASED.store(true, Release);
+    });
+    barrier();
+    assert_eq!(CALLED.load(Relaxed), 0x108);
+}
