@@ -237,6 +237,48 @@ static void spoil_registers(int number) {
     count++;
 }
 
+/* `struct sigaction` as the kernel has it. */
+struct action {
+    void (*handler)(int);
+    unsigned long flags, mask;
+};
+
+/* Every third signal, and what `inherited` has done on it. */
+static const int THIRDS[] = {3, 6, 12, 15, 18, 21, 24, 27, 30, 36, 39, 42, 45, 48, 51, 54, 57, 60, 63};
+
+static struct action unlike(int number) {
+    return (struct action){spoil_registers, SA_RESTART, 1ul << (number / 3 + 20)};
+}
+
+static int are_unlike(void) {
+    for (size_t i = 0; i < sizeof THIRDS / sizeof *THIRDS; i++) {
+        struct action now, wanted = unlike(THIRDS[i]);
+        CHECK(syscall(SYS_rt_sigaction, THIRDS[i], NULL, &now, 8) == 0);
+        if (memcmp(&now, &wanted, sizeof now) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+/* A child starts with its parent's actions, and has its own then. */
+static void inherited(void) {
+    CHECK(!are_unlike());
+    for (size_t i = 0; i < sizeof THIRDS / sizeof *THIRDS; i++) {
+        struct action wanted = unlike(THIRDS[i]);
+        CHECK(syscall(SYS_rt_sigaction, THIRDS[i], &wanted, NULL, 8) == 0);
+    }
+    signal(SIGUSR1, SIG_DFL);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(are_unlike() && signal(SIGUSR1, SIG_IGN) == SIG_DFL);
+        CHECK(signal(SIGQUIT, SIG_DFL) == spoil_registers && !are_unlike());
+        _exit(0);
+    }
+    CHECK(status_of(child) == 0 && are_unlike() && signal(SIGUSR1, SIG_DFL) == SIG_DFL);
+    for (size_t i = 0; i < sizeof THIRDS / sizeof *THIRDS; i++)
+        CHECK(signal(THIRDS[i], SIG_DFL) == spoil_registers);
+}
+
 /* A handler's use of registers is not seen by what it interrupts. */
 static void registers(void) {
     struct sigaction action = {.sa_handler = spoil_registers};
@@ -262,6 +304,7 @@ int main(void) {
     masks();
     flags();
     children();
+    inherited();
     registers();
     puts("signals: ok");
     return 0;

@@ -72,25 +72,56 @@ impl SigAction {
     }
 }
 
+struct Table {
+    actions: [SigAction; Signal::MAX],
+    /// The signals whose action is perhaps not [`SigAction::DEFAULT`]: few, and a fork copies these alone.
+    changed: u64,
+}
+
+impl Table {
+    fn changed(&self) -> impl Iterator<Item = (usize, &SigAction)> {
+        let mut left = self.changed;
+        core::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            Some((index, self.actions.get(index)?))
+        })
+    }
+}
+
 /// The actions of a process. Processes share them after `clone(CLONE_SIGHAND)`.
-pub struct Actions(IrqSpinLock<[SigAction; Signal::MAX]>);
+pub struct Actions(IrqSpinLock<Table>);
 
 impl Actions {
     /// All default.
     pub fn new() -> Result<KArc<Self>, AllocError> {
-        let actions = || IrqSpinLock::new(Rank::SignalActions, [SigAction::DEFAULT; Signal::MAX]);
-        KArc::new_with(Gfp::KERNEL, || Self(actions()))
+        // A constant is copied once; what is put together is moved at every step.
+        KArc::new_with(Gfp::KERNEL, || const { Self::all_default() })
+    }
+
+    const fn all_default() -> Self {
+        let table = Table { actions: [SigAction::DEFAULT; Signal::MAX], changed: 0 };
+        Self(IrqSpinLock::new(Rank::SignalActions, table))
     }
 
     /// As they are now, for a child to change on its own.
     pub fn copy(&self) -> Result<KArc<Self>, AllocError> {
-        KArc::new_with(Gfp::KERNEL, || Self(IrqSpinLock::new(Rank::SignalActions, *self.0.lock())))
+        let mut copy = Self::new()?;
+        // Nobody else has it yet.
+        let to = KArc::get_mut(&mut copy).ok_or(AllocError)?.0.get_mut();
+        let from = self.0.lock();
+        for (index, action) in from.changed() {
+            to.actions[index] = *action;
+        }
+        to.changed = from.changed;
+        drop(from);
+        Ok(copy)
     }
 
     /// The action of `signal`.
     #[inline]
     pub fn get(&self, signal: Signal) -> SigAction {
-        self.0.lock()[signal.index()]
+        self.0.lock().actions[signal.index()]
     }
 
     /// Sets the action of `signal`; flags that Linux does not know are dropped, and so are the two signals
@@ -98,18 +129,20 @@ impl Actions {
     pub fn set(&self, signal: Signal, mut action: SigAction) {
         action.flags &= SigAction::FLAGS;
         action.mask = action.mask.minus(SigSet::UNBLOCKABLE);
-        self.0.lock()[signal.index()] = action;
+        let mut table = self.0.lock();
+        table.actions[signal.index()] = action;
+        table.changed |= 1 << signal.index();
     }
 
     /// Makes `signal`'s action the default, as `SA_RESETHAND` asks.
     pub fn reset(&self, signal: Signal) {
-        self.0.lock()[signal.index()].handler = SIG_DFL;
+        self.0.lock().actions[signal.index()].handler = SIG_DFL;
     }
 
     /// What an exec leaves: handlers are gone, the ignored stay so. `clone(CLONE_CLEAR_SIGHAND)` does the same
     /// (Linux: `flush_signal_handlers`).
     pub fn drop_handlers(&self) {
-        for action in self.0.lock().iter_mut() {
+        for action in self.0.lock().actions.iter_mut() {
             let handler = if action.is_ignore() { SIG_IGN } else { SIG_DFL };
             *action = SigAction { handler, ..SigAction::DEFAULT };
         }
@@ -118,7 +151,7 @@ impl Actions {
     /// The signals that are ignored by name, and those that have a handler (`/proc/PID/status`).
     pub fn sets(&self) -> (SigSet, SigSet) {
         let (mut ignored, mut caught) = (0, 0);
-        for (index, action) in self.0.lock().iter().enumerate() {
+        for (index, action) in self.0.lock().changed() {
             ignored |= u64::from(action.is_ignore()) << index;
             caught |= u64::from(action.handler().is_some()) << index;
         }

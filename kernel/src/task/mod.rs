@@ -150,10 +150,10 @@ unsafe impl Sync for Task {}
 impl Task {
     /// A thread without a stack that has always run: the boot hart's.
     pub(crate) const fn boot() -> Self {
-        Self::empty(0, None)
+        Self::empty()
     }
 
-    const fn empty(tid: u32, user: Option<Thread>) -> Self {
+    const fn empty() -> Self {
         Self {
             info: ThreadInfo::new(),
             state: AtomicU32::new(State::Running as u32),
@@ -181,8 +181,8 @@ impl Task {
             space: space::SpaceSlot::new(),
             comm: [const { AtomicU64::new(0) }; 2],
             started_at: 0,
-            tid,
-            user,
+            tid: 0,
+            user: None,
         }
     }
 
@@ -198,11 +198,13 @@ impl Task {
     fn new(tid: u32, user: Option<Thread>) -> Result<KArc<Self>, AllocError> {
         let stack = Stack::new()?;
         let base = stack.as_ptr();
-        let task = KArc::new_with(Gfp::KERNEL, || Self {
-            stack: UnsafeCell::new(Some(stack)),
-            started_at: crate::time::now(),
-            ..Self::empty(tid, user)
-        })?;
+        let mut task = KArc::new_with(Gfp::KERNEL, || const { Self::empty() })?;
+        // A constant is copied once, what is put together is moved at every step. Nobody else has the task yet.
+        let new = KArc::get_mut(&mut task).ok_or(AllocError)?;
+        new.stack = UnsafeCell::new(Some(stack));
+        new.started_at = crate::time::now();
+        new.tid = tid;
+        new.user = user;
         task.set_limits(base as usize, STACK_BYTES);
         task.info.task.store(KArc::as_ptr(&task).addr(), Relaxed);
         Ok(task)

@@ -47,7 +47,7 @@ impl<T> KArc<T> {
     /// No memory; `value` is dropped.
     #[inline]
     pub fn new(value: T, gfp: Gfp) -> Result<Self, AllocError> {
-        Ok(Self::of(KBox::new(ArcInner { refs: AtomicU32::new(1), value }, gfp)?))
+        Self::new_with(gfp, || value)
     }
 
     /// As [`KArc::new`], from a cache.
@@ -56,7 +56,9 @@ impl<T> KArc<T> {
     /// No memory; `value` is dropped.
     #[inline]
     pub fn new_in(cache: &'static ArcCache<T>, value: T, gfp: Gfp) -> Result<Self, AllocError> {
-        Ok(Self::of(cache.alloc(ArcInner { refs: AtomicU32::new(1), value }, gfp)?))
+        let object = cache.alloc_raw(gfp)?;
+        // SAFETY: a new object of that cache.
+        Ok(unsafe { Self::fill(object, || value) })
     }
 
     /// As [`KArc::new`] of what `make` returns, which is called only once there is memory for it.
@@ -65,13 +67,26 @@ impl<T> KArc<T> {
     /// No memory.
     #[inline]
     pub fn new_with(gfp: Gfp, make: impl FnOnce() -> T) -> Result<Self, AllocError> {
-        let make = || ArcInner { refs: AtomicU32::new(1), value: make() };
-        Ok(Self::of(KBox::new_with(gfp, make)?))
+        let object = KBox::<ArcInner<T>>::new_uninit(gfp)?;
+        // SAFETY: the pointer of a box, which is not null.
+        let object = unsafe { NonNull::new_unchecked(KBox::into_raw(object).cast()) };
+        // SAFETY: a new object.
+        Ok(unsafe { Self::fill(object, make) })
     }
 
-    fn of(inner: KBox<ArcInner<T>>) -> Self {
-        // SAFETY: the pointer of a box is not null.
-        Self { inner: unsafe { NonNull::new_unchecked(KBox::into_raw(inner)) }, owns: PhantomData }
+    /// Fills a new object. Count and value are written one after the other: put together, they would be moved there.
+    ///
+    /// # Safety
+    /// `object` is the caller's alone, was allocated for what it points to, and is given away here.
+    #[inline(always)]
+    unsafe fn fill(object: NonNull<ArcInner<T>>, make: impl FnOnce() -> T) -> Self {
+        let inner = object.as_ptr();
+        // SAFETY: as the caller vouches.
+        unsafe {
+            (&raw mut (*inner).refs).write(AtomicU32::new(1));
+            (&raw mut (*inner).value).write(make());
+        }
+        Self { inner: object, owns: PhantomData }
     }
 
     /// The value, if this was the only owner.
