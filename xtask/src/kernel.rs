@@ -3,9 +3,11 @@
 //! The Linux is the one that the command line names, else the one that `RUX_LINUX_IMAGE` names, else Debian's. Below
 //! QEMU 10.0 none is booted: the machine there has another CPU than the one that comparisons are about.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::cli::{Profile, RunOptions};
 use crate::{build, icount, qemu, setup};
@@ -40,6 +42,7 @@ impl Kernel {
         if !image.is_file() {
             bail!("{who}: there is no file {}", image.display());
         }
+        check_image(&image).with_context(|| who.to_owned())?;
         Ok(Kernel::Linux(image))
     }
 
@@ -81,6 +84,25 @@ impl Kernel {
     }
 }
 
+/// QEMU would load anything, and a machine that runs no kernel says nothing and does not end.
+fn check_image(image: &Path) -> Result<()> {
+    let mut head = Vec::new();
+    let file = File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
+    file.take(64).read_to_end(&mut head).with_context(|| format!("cannot read {}", image.display()))?;
+    if !is_bootable(&head) {
+        bail!("{} is no RISC-V kernel: neither an unpacked Image nor an ELF file", image.display());
+    }
+    Ok(())
+}
+
+/// Whether a file begins as a RISC-V `Image` (Linux: `Documentation/arch/riscv/boot-image-header.rst`) or as an ELF file
+/// for RISC-V.
+fn is_bootable(head: &[u8]) -> bool {
+    const EM_RISCV: [u8; 2] = [243, 0];
+    head.get(56..60) == Some(b"RSC\x05")
+        || head.starts_with(b"\x7fELF") && head.get(18..20) == Some(&EM_RISCV)
+}
+
 fn new_enough(version: Option<(u32, u32)>) -> Result<()> {
     let (least_major, least_minor) = OLDEST_QEMU;
     match version {
@@ -112,6 +134,21 @@ mod tests {
         assert_eq!(linux.cmdline(&options), format!("{base} no5lvl quiet a=b"));
         let widest = RunOptions { paging: Some("sv57".into()), ..RunOptions::default() };
         assert_eq!(linux.cmdline(&widest), base, "Linux takes the widest by itself");
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_not_booted() {
+        let mut image = [0; 64];
+        image[48..60].copy_from_slice(b"RISCV\0\0\0RSC\x05");
+        assert!(is_bootable(&image));
+        image[56] = b'x';
+        assert!(!is_bootable(&image) && !is_bootable(&image[..40]) && !is_bootable(b""));
+        let mut elf = [0; 64];
+        elf[..4].copy_from_slice(b"\x7fELF");
+        elf[18] = 243;
+        assert!(is_bootable(&elf));
+        elf[18] = 62;
+        assert!(!is_bootable(&elf), "a PC's");
     }
 
     #[test]

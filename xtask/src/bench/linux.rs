@@ -47,11 +47,16 @@ pub(super) fn run(with: &Comparison) -> Result<u8> {
         ("geometric_mean", Json::number(figures::geometric_mean(&pairs))),
         ("rows", Json::List(pairs.iter().map(json::pair).collect())),
     ]);
-    write("figures.json", &all.written())?;
-    write("ratios.svg", &chart::svg(&title, &pairs))?;
+    // What some rows give is not put in the place of the whole.
+    let (figures, ratios) = match with.rows.is_empty() {
+        true => ("figures.json", "ratios.svg"),
+        false => ("figures-of-rows.json", "ratios-of-rows.svg"),
+    };
+    write(figures, &all.written())?;
+    write(ratios, &chart::svg(&title, &pairs))?;
     let text = table(&stamp, &linux, &rux, &pairs);
     console::write_all(std::io::stdout(), text.as_bytes())?;
-    say!("figures.json and ratios.svg are in {}", folder.display());
+    say!("{figures} and {ratios} are in {}", folder.display());
     let well = linux_well && rux_well;
     // A part of the table is not the table, and nor is one with holes.
     if well && with.rows.is_empty() {

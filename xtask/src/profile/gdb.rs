@@ -21,6 +21,13 @@ pub(super) enum Stop {
     Ended,
 }
 
+/// Where a program is to be stopped, and the code that it has there.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub address: u64,
+    pub code: Vec<u8>,
+}
+
 /// Stops the machine that runs, from another thread.
 pub(super) fn interrupt(mut stream: &UnixStream) {
     // A machine that has ended needs no stop.
@@ -42,8 +49,27 @@ impl Gdb {
         self.ask("?").map(drop)
     }
 
-    /// Runs until the program counter is `at`, where the machine does not stand now.
-    pub(super) fn run_to(&mut self, at: u64) -> Result<Stop> {
+    /// Runs until the program counter is `at.address`, where the machine does not stand now, in the program that has that
+    /// code there: others have theirs at the same addresses.
+    pub(super) fn run_to(&mut self, at: &Place) -> Result<Stop> {
+        loop {
+            let stop = self.run_to_any(at.address)?;
+            if stop != Stop::There {
+                return Ok(stop);
+            }
+            let found = self.ask(&format!("m{:x},{:x}", at.address, at.code.len()))?;
+            if bytes(&found)? == at.code {
+                return Ok(stop);
+            }
+            self.send("s")?;
+            if self.receive()?.is_none_or(|reply| reply.starts_with('W')) {
+                return Ok(Stop::Ended);
+            }
+        }
+    }
+
+    /// As [`Gdb::run_to`], in any program.
+    fn run_to_any(&mut self, at: u64) -> Result<Stop> {
         self.command(&format!("Z0,{at:x},2"))?;
         self.send("c")?;
         match self.receive()? {

@@ -27,7 +27,7 @@ use crate::qemu::Machine;
 use crate::slot::Slot;
 use crate::{build, console, paths, run, say, setup};
 
-use gdb::{Gdb, Stop};
+use gdb::{Gdb, Place, Stop};
 use names::{Functions, Inlined};
 use report::Measured;
 
@@ -54,12 +54,15 @@ pub(crate) fn profile(options: &ProfileOptions) -> Result<u8> {
         .find(|program| program.file_name().is_some_and(|name| name == PROGRAM))
         .with_context(|| format!("there is no program {PROGRAM}"))?;
     let user = Functions::of_elf(&program)?;
-    let place = |name| user.address(name).with_context(|| format!("{PROGRAM} has no function {name}"));
+    let place = |name| {
+        let address = user.address(name).with_context(|| format!("{PROGRAM} has no function {name}"))?;
+        anyhow::Ok(Place { address, code: names::code_at(&program, address)? })
+    };
     let window = (place(BEGIN)?, place(END)?);
     let kernel_names = kernel_functions(&kernel)?;
     let measured = PASSES
         .iter()
-        .find_map(|&pass| trace_row(&kernel, &options.row, window, pass).transpose())
+        .find_map(|&pass| trace_row(&kernel, &options.row, &window, pass).transpose())
         .with_context(|| format!("{PROGRAM} {} measured nothing", options.row))??;
     let tables = match (&kernel, options.inlined) {
         (Kernel::Rux(image), true) => fs::read(image).context("reading the kernel")?,
@@ -135,7 +138,7 @@ impl Guest {
 }
 
 /// Runs the row and traces that pass of it; `None` if it has no such pass.
-fn trace_row(kernel: &Kernel, row: &str, window: (u64, u64), pass: u32) -> Result<Option<Measured>> {
+fn trace_row(kernel: &Kernel, row: &str, window: &(Place, Place), pass: u32) -> Result<Option<Measured>> {
     let program = [format!("{PROGRAMS}/{PROGRAM}"), "--here".into(), row.into()].map(Into::into);
     let mut guest = Guest::new(kernel, &program)?;
     let (ours, its) = UnixStream::pair()?;
@@ -154,7 +157,8 @@ fn trace_row(kernel: &Kernel, row: &str, window: (u64, u64), pass: u32) -> Resul
     say!("tracing {row} on {}", name_of(kernel.image()));
     let stop = ours.try_clone()?;
     let counter = thread::spawn(move || trace::count(lines, MOST, || gdb::interrupt(&stop)));
-    let observer = thread::spawn(move || observe(Gdb::new(ours), window, pass, log));
+    let window = window.clone();
+    let observer = thread::spawn(move || observe(Gdb::new(ours), &window, pass, log));
     let mut said = Vec::new();
     let booted = guest.boot(|piece| said.extend_from_slice(&piece.program));
     // Our ends of what QEMU had: with the last one closed, the threads see its end.
@@ -173,7 +177,12 @@ fn name_of(path: &Path) -> String {
 
 /// Lets the machine run to the pass, traces it, lets the machine go; says whether the pass was traced to its end, and
 /// `None` if the program ended before. `log` is what QEMU traces to; after the trace it gets [`trace::END`].
-fn observe(mut gdb: Gdb, window: (u64, u64), pass: u32, mut log: io::PipeWriter) -> Result<Option<bool>> {
+fn observe(
+    mut gdb: Gdb,
+    window: &(Place, Place),
+    pass: u32,
+    mut log: io::PipeWriter,
+) -> Result<Option<bool>> {
     let (begin, end) = window;
     gdb.attach()?;
     for _ in 0..pass {

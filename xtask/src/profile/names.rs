@@ -73,6 +73,22 @@ impl Functions {
     }
 }
 
+/// The first bytes of the code at `address` in an ELF file, [`CODE`] of them.
+pub(super) fn code_at(path: &Path, address: u64) -> Result<Vec<u8>> {
+    let image = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&image)?;
+    let segments = file.segments().with_context(|| format!("{} has no segments", path.display()))?;
+    let code = segments.iter().find_map(|segment| {
+        let inside = address.checked_sub(segment.p_vaddr).filter(|inside| *inside < segment.p_filesz)?;
+        let start = usize::try_from(segment.p_offset + inside).ok()?;
+        image.get(start..start + CODE)
+    });
+    Ok(code.with_context(|| format!("{} has no code at {address:#x}", path.display()))?.to_vec())
+}
+
+/// How many bytes tell one program's code from another's.
+const CODE: usize = 32;
+
 /// What was inlined where, by the line tables.
 pub(super) struct Inlined<'a> {
     context: addr2line::Context<EndianSlice<'a, LittleEndian>>,
