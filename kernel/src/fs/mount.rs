@@ -128,7 +128,8 @@ impl Mount {
 
     /// Whether it is on a mount that has no place any more.
     fn is_orphan(&self) -> bool {
-        self.at.lock().as_ref().is_some_and(|at| !at.mount.is_attached())
+        // Not with its own lock held: the other's has the same rank.
+        self.mountpoint().is_some_and(|at| !at.mount.is_attached())
     }
 
     /// Whether it is a part of the tree.
