@@ -23,6 +23,7 @@ mod populate;
 mod protect;
 mod query;
 mod remap;
+mod resident;
 mod shared;
 mod sync;
 mod unmap;
@@ -36,6 +37,7 @@ pub use limits::{
 };
 pub use map::MapRequest;
 pub use query::{SpaceStat, VmaInfo, VmaName};
+pub use resident::{Resident, Share};
 
 pub use crate::rmap::{SpaceCore, Usage};
 

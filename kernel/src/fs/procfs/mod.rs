@@ -6,6 +6,7 @@
 
 mod fd;
 mod kpage;
+mod maps;
 mod process;
 mod status;
 mod sys;

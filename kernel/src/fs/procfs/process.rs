@@ -2,7 +2,7 @@
 
 use rux_mm::slab::KArc;
 
-use super::{FIRST_PROCESS, Text, fd, status};
+use super::{FIRST_PROCESS, Text, fd, maps, status};
 use crate::errno::{Errno, Result};
 use crate::fs::context::FsContext;
 use crate::fs::current;
@@ -64,7 +64,9 @@ static ENTRIES: &[TaskEntry] = &[
     file("cmdline", status::cmdline),
     file("stat", status::stat),
     file("statm", status::statm),
-    file("maps", status::maps),
+    file("maps", maps::maps),
+    file("smaps", maps::smaps),
+    file("smaps_rollup", maps::smaps_rollup),
     TaskEntry::Link { name: "cwd", place: |target| Ok(target.fs()?.cwd()) },
     TaskEntry::Link { name: "root", place: |target| Ok(target.fs()?.root()) },
     TaskEntry::Link { name: "exe", place: exe },

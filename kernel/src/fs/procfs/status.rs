@@ -1,14 +1,11 @@
-//! The files of a process: what it is, what it uses, what it maps (Linux: `fs/proc/array.c`,
-//! `fs/proc/task_mmu.c`).
+//! The files of a process: what it is and what it uses (Linux: `fs/proc/array.c`).
 
-use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rux_mm::addr::{PAGE_SIZE, VirtAddr};
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
-use rux_mm::space::{Space, SpaceStat, VmaName};
-use rux_mm::vma::VmFlags;
+use rux_mm::space::{Space, SpaceStat};
 use rux_mm::zone::{Watermark, ZoneId};
 
 use super::process::{self as processes, Target};
@@ -69,7 +66,7 @@ fn alive(target: &Target) -> Result<()> {
     if target.is_gone() { Err(Errno::ESRCH) } else { Ok(()) }
 }
 
-fn space(target: &Target) -> Option<KArc<Space>> {
+pub(super) fn space(target: &Target) -> Option<KArc<Space>> {
     target.process.space()
 }
 
@@ -126,52 +123,6 @@ pub(super) fn environ(target: &Target, text: &mut Text) -> Result<()> {
     let Some(space) = space(target) else { return Ok(()) };
     let fields = space.exec_fields();
     push_memory(&space, text, fields.env_start, fields.env_end)
-}
-
-/// /proc/PID/maps (Linux: `show_map_vma`).
-pub(super) fn maps(target: &Target, text: &mut Text) -> Result<()> {
-    target.may_look()?;
-    let Some(space) = space(target) else { return Ok(()) };
-    /// Where the last column starts: Linux pads to 25 characters and six for each word of an address.
-    const NAME_COLUMN: usize = 25 + 8 * 6 - 1;
-    let mut each = |vma: &rux_mm::space::VmaInfo<'_>| {
-        let start = text.len();
-        let flag = |flag, yes| if vma.flags.contains(flag) { yes } else { '-' };
-        show!(
-            text,
-            "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ",
-            vma.range.start.get(),
-            vma.range.end.get(),
-            flag(VmFlags::READ, 'r'),
-            flag(VmFlags::WRITE, 'w'),
-            flag(VmFlags::EXEC, 'x'),
-            if vma.flags.contains(VmFlags::MAYSHARE) { 's' } else { 'p' },
-            vma.offset,
-            vma.dev.0,
-            vma.dev.1,
-            vma.ino
-        );
-        let pad = |text: &mut Text| {
-            while text.len() - start < NAME_COLUMN {
-                text.push(b" ");
-            }
-        };
-        match vma.name {
-            VmaName::None => {}
-            VmaName::Special(name) => {
-                pad(text);
-                text.push(name.as_bytes());
-            }
-            VmaName::File(file) => {
-                pad(text);
-                // A text that ran out of memory says so itself.
-                let _kept = file.path(text);
-            }
-        }
-        text.push(b"\n");
-        ControlFlow::Continue(())
-    };
-    Ok(space.for_each_vma(VirtAddr::ZERO, &mut each)?)
 }
 
 /// /proc/PID/statm.
