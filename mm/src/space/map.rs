@@ -28,7 +28,11 @@ const LEGACY_FLAGS: u32 = abi::MAP_SHARED
     | abi::MAP_HUGETLB
     | HUGE_SIZE_MASK;
 /// `MAP_HUGE_MASK << MAP_HUGE_SHIFT`.
-const HUGE_SIZE_MASK: u32 = 0x3f << 26;
+const HUGE_SIZE_MASK: u32 = 0x3f << HUGE_SIZE_SHIFT;
+/// `MAP_HUGE_SHIFT`.
+const HUGE_SIZE_SHIFT: u32 = 26;
+/// The sizes of huge pages, as powers of two; 0 is the usual one.
+const HUGE_POOLS: [u32; 3] = [0, 21, 30];
 /// The field of the flags that says whose the memory is.
 const MAP_TYPE: u32 = 0xf;
 /// `MAP_DROPPABLE`, of that field.
@@ -78,12 +82,13 @@ impl Space {
         if !request.offset.is_multiple_of(PAGE_SIZE as u64) {
             return Err(MmError::Invalid);
         }
-        if request.flags & abi::MAP_HUGETLB != 0 {
-            // No pool has a page.
-            return Err(if request.file.is_some() { MmError::Invalid } else { MmError::NoMemory });
-        }
         if request.len == 0 {
             return Err(MmError::Invalid);
+        }
+        if request.flags & abi::MAP_HUGETLB != 0 {
+            // The pools of the sizes that there are have no page.
+            let pool = HUGE_POOLS.contains(&((request.flags & HUGE_SIZE_MASK) >> HUGE_SIZE_SHIFT));
+            return Err(if request.file.is_some() || !pool { MmError::Invalid } else { MmError::NoMemory });
         }
         let mut map_flags = request.flags;
         if map_flags & abi::MAP_FIXED_NOREPLACE != 0 {
