@@ -187,6 +187,8 @@ pub(super) const GUESTS: &[Guest] = &[
     Guest { smp: 2, ..ours("pipes", &[ours!("pipes")]) },
     Guest { smp: 2, ..ours("processes", &[ours!("processes")]) },
     ours("vmsplit", &[ours!("vmsplit")]),
+    // Row by row what the manual pages name.
+    Guest { smp: 2, seconds: 300, expect: Expect::Family, ..ours("family", &[ours!("family")]) },
     Guest { smp: 2, mem: "256M", seconds: 120, ..ours("badprog", &[ours!("badprog")]) },
     Guest { smp: 2, expect: Expect::Contains("registers: ok"), ..ours("registers", &[ours!("registers")]) },
     Guest { smp: 2, seconds: 120, ..ours("sysfuzz", &[ours!("sysfuzz"), "20000"]) },

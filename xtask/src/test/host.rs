@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Outcome, Step};
+use super::{Outcome, Step, rows};
 use crate::bench::quick_check;
 use crate::build::{self, KERNEL_TARGET};
 use crate::cli::TestOptions;
@@ -89,6 +89,7 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     lint_bench.env("CARGO_TARGET_DIR", paths::bench());
     steps.push(cargo("lint bench", lint_bench, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
     steps.push(cargo("host tests", build::cargo(), &["test", "--quiet", "--workspace", "--exclude", "rux"]));
+    steps.push(rows::step());
     let mut loom = build::cargo();
     loom.env("RUSTFLAGS", "--cfg loom").arg("test").arg("--target-dir").arg(paths::target().join("loom"));
     steps.push(cargo("loom", loom, &["--quiet", "--release", "-p", "rux-mm", "--test", "loom*"]));

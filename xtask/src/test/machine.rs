@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Outcome, Step, guest, tree};
+use super::{Outcome, Step, guest, rows, tree};
 use crate::boot::{self, Ended, Source};
 use crate::cli::{Profile, RunOptions, TestOptions};
 use crate::filter::Piece;
@@ -38,6 +38,8 @@ pub(super) enum Expect {
     Anything,
     Exactly(&'static str),
     Contains(&'static str),
+    /// The rows of `docs/mmap-family.md`.
+    Family,
 }
 
 /// A test inside the machine.
@@ -177,7 +179,8 @@ fn boot_one(guest: &Guest, system: &System, cpu: Option<&str>, tree: &Tree, file
     }
     let output = String::from_utf8_lossy(&output);
     let log = run::read_log(&machine.log);
-    let verdict = judge(guest, &ended, &output)
+    let on_linux = matches!(system, System::Linux(_));
+    let verdict = judge(guest, &ended, &output, on_linux)
         .and_then(|()| judge_figures(guest, BootStat::find(&log).or_else(|| BootStat::find(&boot_text))));
     if let Err(error) = verdict {
         if !ended.started {
@@ -201,7 +204,7 @@ fn boot_hart(boot_text: &str) -> Option<u32> {
     rest.lines().next()?.trim_start_matches([' ', ':']).trim_end().parse().ok()
 }
 
-fn judge(guest: &Guest, ended: &Ended, output: &str) -> Result<()> {
+fn judge(guest: &Guest, ended: &Ended, output: &str, on_linux: bool) -> Result<()> {
     if !ended.started {
         bail!("the program was never started (status {})", ended.status);
     }
@@ -212,6 +215,7 @@ fn judge(guest: &Guest, ended: &Ended, output: &str) -> Result<()> {
         Expect::Contains(text) if !output.contains(text) => {
             bail!("did not print {text:?} (status {})", ended.status)
         }
+        Expect::Family => rows::judge(output, on_linux)?,
         _ => {}
     }
     if ended.status == boot::TIMED_OUT && guest.status != boot::TIMED_OUT {

@@ -6,6 +6,7 @@
 mod guest;
 mod host;
 mod machine;
+mod rows;
 mod tree;
 
 use std::time::Instant;
