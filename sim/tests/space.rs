@@ -87,11 +87,15 @@ fn free_now() -> u64 {
     free_pages_count()
 }
 
-/// Runs `body` on machines of both kinds and several seeds; nothing may be left.
+/// Runs `body` on machines of both kinds and several seeds, one hart at a time; nothing may be left.
 fn on_machines(harts: usize, seeds: u64, body: impl Fn(&Machine)) {
+    on_scheduled(Schedule::Seeded, harts, seeds, body);
+}
+
+/// As [`on_machines`], with the harts scheduled in that way.
+fn on_scheduled(schedule: Schedule, harts: usize, seeds: u64, body: impl Fn(&Machine)) {
     for ad in [AdMode::Hardware, AdMode::Trap] {
         for seed in 0..seeds {
-            let schedule = Schedule::Seeded;
             let machine =
                 Machine::with(Config { ram: 32 << 20, harts, seed, ad, schedule, ..Config::default() });
             keep_for_good();
@@ -208,43 +212,48 @@ fn moved_memory_is_seen_at_one_place() {
 /// Everything at once: nobody reaches a page that was freed, and in the end everything adds up.
 #[test]
 fn a_storm_leaves_nothing_behind() {
-    on_machines(3, 16, |machine| {
-        let space = new_space();
-        map(&space, BASE + 16 * PAGE, 4, RW, SHARED);
-        machine.run(|hart| {
-            run_in(&space, None);
-            let mut rng = Rng::new(hart.index() as u64 * 77 + hart.satp());
-            for round in 0..120 {
-                let addr = BASE + rng.below(20) * PAGE;
-                let pages = 1 + rng.below(4);
-                match rng.below(12) {
-                    0 | 1 => map(&space, addr, pages, RW, PRIVATE),
-                    2 => space.munmap(addr, pages * PAGE).unwrap(),
-                    3 => drop(space.mprotect(addr, pages * PAGE, PROT_READ)),
-                    4 => drop(space.mprotect(addr, pages * PAGE, RW)),
-                    5 => drop(space.madvise(addr, pages * PAGE, MADV_DONTNEED)),
-                    6 => drop(space.mremap(
-                        addr,
-                        pages * PAGE,
-                        pages * PAGE,
-                        MREMAP_MOVE_FIXED,
-                        BASE + 40 * PAGE,
-                    )),
-                    7 => {
-                        let child = space.fork().unwrap();
-                        run_in(&child, Some(&space));
-                        let _ = store(&hart, &child, addr, round);
-                        let _ = load(&hart, &child, addr);
-                        run_in(&space, Some(&child));
-                    }
-                    8 | 9 => drop(load(&hart, &space, addr)),
-                    _ => drop(store(&hart, &space, addr, round)),
+    on_machines(3, 16, |machine| storm(machine, 120));
+}
+
+/// The same with harts that run at once: faults have the locks of their mappings while others change these.
+#[test]
+fn a_storm_of_harts_at_once_leaves_nothing_behind() {
+    on_scheduled(Schedule::Free, 4, 8, |machine| storm(machine, 1500));
+}
+
+fn storm(machine: &Machine, rounds: u64) {
+    let space = new_space();
+    map(&space, BASE + 16 * PAGE, 4, RW, SHARED);
+    machine.run(|hart| {
+        run_in(&space, None);
+        let mut rng = Rng::new(hart.index() as u64 * 77 + hart.satp());
+        for round in 0..rounds {
+            let addr = BASE + rng.below(20) * PAGE;
+            let pages = 1 + rng.below(4);
+            match rng.below(12) {
+                0 | 1 => map(&space, addr, pages, RW, PRIVATE),
+                2 => space.munmap(addr, pages * PAGE).unwrap(),
+                3 => drop(space.mprotect(addr, pages * PAGE, PROT_READ)),
+                4 => drop(space.mprotect(addr, pages * PAGE, RW)),
+                5 => drop(space.madvise(addr, pages * PAGE, MADV_DONTNEED)),
+                6 => {
+                    let to = BASE + 40 * PAGE;
+                    let _ = space.mremap(addr, pages * PAGE, pages * PAGE, MREMAP_MOVE_FIXED, to);
                 }
+                7 => {
+                    let child = space.fork().unwrap();
+                    run_in(&child, Some(&space));
+                    let _ = store(&hart, &child, addr, round);
+                    let _ = load(&hart, &child, addr);
+                    run_in(&space, Some(&child));
+                }
+                8 | 9 => drop(load(&hart, &space, addr)),
+                _ => drop(store(&hart, &space, addr, round)),
             }
-            leave(&space);
-        });
-        space.validate();
+        }
+        leave(&space);
     });
+    space.validate();
 }
 
 /// Two harts write to their own words of one page that is copied again and again: no copy is made twice, so no

@@ -21,7 +21,7 @@ impl Fault<'_> {
             guard.set(Entry::leaf(zero.pfn(), prot.read_only().special()).with(Bits::A));
             return Step::Done;
         }
-        let Ok(folio) = self.new_page(Gfp::HIGHUSER_MOVABLE | Gfp::ZERO) else { return Step::Oom };
+        let folio = step!(self.new_page(Gfp::HIGHUSER_MOVABLE | Gfp::ZERO));
         let guard = step!(self.lock_empty());
         let entry = Entry::leaf(folio.pfn(), prot).dirty();
         match map_page(self.core, guard.slot(), folio, entry) {
@@ -38,18 +38,27 @@ impl Fault<'_> {
         }
     }
 
-    /// A page for this mapping alone, which nobody has seen yet.
-    pub(super) fn new_page(&self, gfp: Gfp) -> Result<FolioRef, AllocError> {
+    /// A page for this mapping alone, which nobody has seen yet; or what is in the way.
+    pub(super) fn new_page(&self, gfp: Gfp) -> Result<FolioRef, Step> {
         if !self.vma.anon.is_some() {
-            let neighbour = group_of_neighbour(self.vma, &self.layout.vmas);
-            self.vma.anon.prepare(neighbour, &self.layout.core, self.vma.place())?;
+            self.prepare_group()?;
         }
-        let folio = alloc_folio(gfp, Order::ZERO)?;
+        let Ok(folio) = alloc_folio(gfp, Order::ZERO) else { return Err(Step::Oom) };
         folio.set_mapping(MappingWord::Anon(self.vma.anon.word()));
         folio.set_index(self.vma.page_index(self.addr));
         folio.set_flags(PageFlags::SWAPBACKED | PageFlags::UPTODATE | PageFlags::ANON_EXCLUSIVE);
         lru::add(&folio);
         self.lock_page(&folio);
         Ok(folio)
+    }
+
+    /// The mapping gets a group for its anonymous pages, which takes a look at its neighbours (Linux:
+    /// `vmf_anon_prepare`).
+    #[cold]
+    fn prepare_group(&self) -> Result<(), Step> {
+        let Some(layout) = self.layout else { return Err(Step::Again) };
+        let neighbour = group_of_neighbour(self.vma, &layout.vmas);
+        let prepared = self.vma.anon.prepare(neighbour, &layout.core, self.vma.place());
+        prepared.map_err(|AllocError| Step::Oom)
     }
 }

@@ -63,7 +63,7 @@ impl Fault<'_> {
             }
             None => self.new_page(Gfp::HIGHUSER_MOVABLE | Gfp::ZERO),
         };
-        let Ok(new) = new else { return Step::Oom };
+        let new = step!(new);
         let guard = step!(self.lock_table());
         if !same_page(guard.get(), seen) {
             return Step::Again;

@@ -140,7 +140,7 @@ impl Fault<'_> {
     /// A copy of the page, at once (Linux: `do_cow_fault`).
     fn private_write(&self, mapping: &KArc<Mapping>, index: u64) -> Step {
         let folio = step!(self.cached(mapping, index));
-        let Ok(new) = self.new_page(Gfp::HIGHUSER_MOVABLE) else { return Step::Oom };
+        let new = step!(self.new_page(Gfp::HIGHUSER_MOVABLE));
         let Some(locked) = folio.try_lock() else { return Step::Locked(folio.clone()) };
         if !mapping.owns(&locked, index) {
             return Step::Again;

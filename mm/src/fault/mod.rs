@@ -1,9 +1,11 @@
 //! Page faults: what a load, a store or a fetch that the hardware refused is to become (Linux:
 //! `handle_mm_fault`, `mm/memory.c`; the look-up of the mapping is `lock_mm_and_find_vma`).
 //!
-//! A fault holds `mmap_lock` for reading. What it would wait for (I/O, a folio's lock) it waits for
-//! without, and then starts anew. What it decided before it had the lock of the page table, it looks
-//! at again under that lock.
+//! A fault holds the lock of its mapping for reading, and nothing else of the address space, if it can be had at once and
+//! no more is needed; else `mmap_lock` for reading: where a writer is at the mapping or in the store, where there is no
+//! mapping (a stack may grow), for the first anonymous page of a mapping, which may join its neighbours' group, and after
+//! any wait. What it would wait for (I/O, a folio's lock) it waits for without either, and then starts anew. What it
+//! decided before it had the lock of the page table, it looks at again under that lock.
 
 mod anon;
 mod cow;
@@ -72,7 +74,7 @@ const BUS_ADRERR: i32 = 2;
 /// interrupts and pre-emption on, and with no lock held that ranks below `mmap_lock`. A user copy of the
 /// kernel calls it, too, and turns a signal into `EFAULT`.
 pub fn handle_mm_fault(space: &Space, addr: VirtAddr, access: Access) -> Outcome {
-    match attempt(space, addr, access) {
+    match quick_attempt(space, addr, access) {
         step @ Step::Done => {
             // Nothing is in it; that would be looked at once more.
             core::mem::forget(step);
@@ -84,7 +86,17 @@ pub fn handle_mm_fault(space: &Space, addr: VirtAddr, access: Access) -> Outcome
     }
 }
 
+/// With the lock of the mapping alone.
 #[inline(always)]
+fn quick_attempt(space: &Space, addr: VirtAddr, access: Access) -> Step {
+    match space.layout.lock_vma(addr) {
+        Some(vma) => fault_in_vma(space, None, &vma, addr, access),
+        None => Step::Again,
+    }
+}
+
+/// With `mmap_lock`.
+#[cold]
 fn attempt(space: &Space, addr: VirtAddr, access: Access) -> Step {
     let layout = space.layout.read();
     find_and_fault(space, &layout, addr, access)
@@ -120,12 +132,12 @@ fn handle_slowly(space: &Space, addr: VirtAddr, access: Access, mut step: Step) 
     outcome
 }
 
-/// Where a fault got with `mmap_lock` held for reading.
+/// Where a fault got with `mmap_lock`, or the lock of its mapping, held for reading.
 #[must_use]
 pub(crate) enum Step {
     /// The access can be tried again.
     Done,
-    /// What was looked at has changed.
+    /// What was looked at has changed, or cannot be had without `mmap_lock`.
     Again,
     /// No memory.
     Oom,
@@ -163,7 +175,7 @@ pub(crate) fn wait(space: &Space, addr: VirtAddr, blocked: Step) -> Result<bool,
     }
 }
 
-/// Finds the mapping and checks its rights, then serves the fault.
+/// Finds the mapping, then serves the fault.
 fn find_and_fault(space: &Space, layout: &Layout, addr: VirtAddr, access: Access) -> Step {
     let vma = match layout.vmas.find(addr) {
         Some(vma) if vma.start() <= addr => vma,
@@ -172,6 +184,12 @@ fn find_and_fault(space: &Space, layout: &Layout, addr: VirtAddr, access: Access
         }
         _ => return Step::NotMapped,
     };
+    fault_in_vma(space, Some(layout), vma, addr, access)
+}
+
+/// Checks the rights of the mapping that `addr` is in, then serves the fault.
+#[inline(always)]
+fn fault_in_vma(space: &Space, layout: Option<&Layout>, vma: &Vma, addr: VirtAddr, access: Access) -> Step {
     let wanted = match access {
         // A page that can be written can be read.
         Access::Read => VmFlags::READ | VmFlags::WRITE,
@@ -187,7 +205,8 @@ fn find_and_fault(space: &Space, layout: &Layout, addr: VirtAddr, access: Access
 /// One fault in one mapping, whose rights allow the access, or are not to count.
 pub(crate) struct Fault<'a> {
     pub(crate) core: &'a SpaceCore,
-    pub(crate) layout: &'a Layout,
+    /// What `mmap_lock` is held for, if it is; the lock of the mapping alone, if not.
+    pub(crate) layout: Option<&'a Layout>,
     pub(crate) vma: &'a Vma,
     /// Page-aligned, within the mapping.
     pub(crate) addr: VirtAddr,
@@ -201,7 +220,7 @@ impl<'a> Fault<'a> {
     #[inline]
     pub(crate) fn new(
         core: &'a SpaceCore,
-        layout: &'a Layout,
+        layout: Option<&'a Layout>,
         vma: &'a Vma,
         addr: VirtAddr,
         access: Access,

@@ -3,7 +3,7 @@
 //!
 //! The chain has the one that new pages point to, if there was a page or one was inherited, and those of the ancestors
 //! that older pages point to. In each there is a link that says where the mapping is: from before the first page is
-//! mapped until after the last. A chain changes under `mmap_lock` for writing; only the first page's fault
+//! mapped until after the last. A chain changes under `mmap_lock` for writing and the mapping's own lock; only the first page's fault
 //! has it for reading, and sets what was empty. Two mappings of one address space that have the same for new pages have
 //! the same chain: parts of one, or neighbours of whom one reused the other's, which inherited nothing.
 
@@ -23,6 +23,7 @@ use crate::gfp::Gfp;
 use crate::slab::{KArc, KVec};
 
 /// See the head of the room.
+#[repr(C)]
 pub(crate) struct AnonChain {
     /// What new pages point to, with a reference; null if there is none.
     own: AtomicPtr<AnonVma>,

@@ -10,6 +10,7 @@ use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::page::{Folio, PageFlags};
 use crate::paging::PageTables;
+use crate::sync::WriteTime;
 
 /// Which of the resident-set counters a page is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,8 @@ pub struct SpaceCore {
     high_rss: AtomicU64,
     pub(crate) minor_faults: AtomicU64,
     pub(crate) major_faults: AtomicU64,
+    /// Of who has `mmap_lock` for writing: what it locks is locked until it ends.
+    pub(crate) write_time: WriteTime,
 }
 
 impl SpaceCore {
@@ -84,6 +87,7 @@ impl SpaceCore {
             high_rss: AtomicU64::new(0),
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),
+            write_time: WriteTime::default(),
         })
     }
 

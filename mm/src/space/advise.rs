@@ -76,7 +76,7 @@ impl Space {
                 each_part(range, |at| layout.vmas.find(at), |vma, _| allowed(vma, advice).map(|_| ()))
             }
             _ => {
-                let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+                let mut layout = self.layout.write_killable()?;
                 advise_flags(&mut layout, range, advice)
             }
         }
@@ -267,10 +267,12 @@ fn advise_flags(layout: &mut Layout, range: VirtRange, advice: u32) -> Result<()
         let part = VirtRange::new(at, vma.end().min(range.end));
         let Advice::Flags(off, on) = allowed(vma, advice)? else { return Err(MmError::Invalid) };
         let flags = vma.flags().difference(off) | on;
-        layout.set_flags(part, flags).map_err(|error| match error {
-            MmError::NoMemory => MmError::Again,
-            other => other,
-        })?;
+        if flags != vma.flags() {
+            layout.set_flags(part, flags).map_err(|error| match error {
+                MmError::NoMemory => MmError::Again,
+                other => other,
+            })?;
+        }
         at = part.end;
     }
     holes

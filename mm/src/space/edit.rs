@@ -1,7 +1,8 @@
 //! Changes to the set of mappings that keep everything that knows of them in step: the store, the
 //! links of the file, the figures (Linux: `mm/vma.c`).
 //!
-//! Each either happens as a whole or fails before it changed anything.
+//! Each either happens as a whole or fails before it changed anything. A mapping is locked before the links are, and stays
+//! locked until `mmap_lock` is given back.
 
 use super::limits::MAX_MAP_COUNT;
 use super::{Layout, MmError};
@@ -9,8 +10,7 @@ use crate::addr::{VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::rmap::{AnonRef, Family, FileMapsGuard, Link, Place, Promise, SpaceCore, SpareLink, new_link};
-use crate::slab::KBox;
-use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma};
+use crate::vma::{Attributes, Backing, Merge, RemovedVmas, VmFlags, Vma, VmaBox};
 
 /// What knows of mappings beside the store, locked: several changes are one to whoever walks there.
 struct Ties<'a> {
@@ -51,7 +51,7 @@ pub(crate) enum Prepared<'a> {
     /// Nothing: it becomes one with these neighbours.
     Merge(Merge),
     /// A mapping of its own, for which the store has room, and its file a link.
-    Alone(KBox<Vma>, Option<Promise<'a>>),
+    Alone(VmaBox, Option<Promise<'a>>),
 }
 
 impl Layout {
@@ -69,10 +69,10 @@ impl Layout {
         let high = Place { range: VirtRange::new(addr, vma.end()), pgoff: vma.page_index(addr) };
         let (backing, flags) = (vma.backing().clone(), vma.flags());
         let family = vma.anon.family();
-        let mut upper = KBox::new(Vma::new(high.range, flags, high.pgoff, backing.clone()), Gfp::KERNEL)?;
+        let mut upper = VmaBox::new(Vma::new(high.range, flags, high.pgoff, backing.clone()), Gfp::KERNEL)?;
         self.vmas.reserve()?;
         let link = backing.mapping().map(|_| self.link(high, flags)).transpose()?;
-        let Some(vma) = self.vmas.lookup(low.range.start) else { return Err(MmError::Fault) };
+        let Some(vma) = self.vmas.lock(low.range.start) else { return Err(MmError::Fault) };
         // For a moment both show the upper part, which is no harm to a walk.
         upper.anon = vma.anon.duplicate(&self.core, high)?;
         {
@@ -93,7 +93,7 @@ impl Layout {
     }
 
     /// Puts a mapping in for which the store has room.
-    fn insert_reserved(&mut self, vma: KBox<Vma>) {
+    fn insert_reserved(&mut self, vma: VmaBox) {
         let inserted = self.vmas.insert(vma);
         debug_assert!(inserted.is_ok(), "nobody made room for a mapping");
     }
@@ -143,11 +143,18 @@ impl Layout {
         Ok(())
     }
 
-    /// The family of the mappings that `merge` makes one around `range`, in which all that have pages are.
-    fn family_around(&self, merge: Merge, range: VirtRange) -> Option<AnonRef> {
-        let prev = self.vmas.before(range.start).filter(|_| merge.left);
-        let next = self.vmas.lookup(range.end).filter(|_| merge.right);
-        prev.and_then(|prev| prev.anon.family()).or_else(|| next.and_then(|next| next.anon.family()))
+    /// Locks the mappings that `merge` makes one around `range`; returns the family in which all of them are that have
+    /// pages.
+    fn lock_around(&mut self, merge: Merge, range: VirtRange) -> Option<AnonRef> {
+        let mut family = None;
+        if merge.left {
+            family = self.vmas.lock_before(range.start).and_then(|prev| prev.anon.family());
+        }
+        if merge.right {
+            let next = self.vmas.lock(range.end);
+            family = family.or_else(|| next.and_then(|next| next.anon.family()));
+        }
+        family
     }
 
     /// Makes what [`Layout::insert_prepared`] needs. Mappings within the range may still be there; none
@@ -162,7 +169,7 @@ impl Layout {
             return Ok(Prepared::Merge(merge));
         }
         let vma = Vma::new(what.range, what.flags, what.pgoff, what.backing.clone());
-        let vma = KBox::new(vma, Gfp::KERNEL)?;
+        let vma = VmaBox::new(vma, Gfp::KERNEL)?;
         self.vmas.reserve()?;
         let link = || Link { core: self.core.clone(), place: what.place(), writes: what.flags.writes_file() };
         let link = what.backing.mapping().map(|mapping| mapping.maps().promise(link())).transpose()?;
@@ -174,7 +181,7 @@ impl Layout {
         let range = what.range;
         match prepared {
             Prepared::Merge(merge) => {
-                let family = self.family_around(merge, range);
+                let family = self.lock_around(merge, range);
                 self.widen(merge, range, &mut Ties::lock(what.backing, family.as_ref()));
             }
             Prepared::Alone(vma, link) => {
@@ -186,7 +193,7 @@ impl Layout {
         }
     }
 
-    /// Lets the neighbours that `merge` names take `range`, where nothing is mapped any more, over.
+    /// Lets the neighbours that `merge` names, which are locked, take `range`, where nothing is mapped any more, over.
     fn widen(&mut self, merge: Merge, range: VirtRange, ties: &mut Ties<'_>) {
         if merge.left {
             let Some(prev) = self.vmas.before(range.start) else { return };
@@ -207,7 +214,7 @@ impl Layout {
         }
     }
 
-    /// The mapping at `start` is at `to` from now on, which overlaps no other.
+    /// The mapping at `start`, which is locked, is at `to` from now on, which overlaps no other.
     fn resize(&mut self, start: VirtAddr, to: Place, ties: &mut Ties<'_>) {
         if let Some(vma) = self.vmas.lookup(start) {
             ties.resize(&self.core, vma, to);
@@ -215,9 +222,9 @@ impl Layout {
         self.vmas.resize(start, to.range, to.pgoff);
     }
 
-    /// As [`Layout::resize`], of a mapping alone.
+    /// As [`Layout::resize`], of a mapping alone, which is locked here.
     pub(crate) fn resize_one(&mut self, start: VirtAddr, to: Place) {
-        let Some(vma) = self.vmas.lookup(start) else { return };
+        let Some(vma) = self.vmas.lock(start) else { return };
         let (backing, family) = (vma.backing().clone(), vma.anon.family());
         self.resize(start, to, &mut Ties::lock(&backing, family.as_ref()));
     }
@@ -228,7 +235,7 @@ impl Layout {
     /// # Errors
     /// No memory, or as many mappings as there may be; nothing has changed.
     pub(crate) fn set_flags(&mut self, range: VirtRange, flags: VmFlags) -> Result<(), MmError> {
-        let Some(vma) = self.vmas.lookup(range.start) else { return Err(MmError::Fault) };
+        let Some(vma) = self.vmas.lock(range.start) else { return Err(MmError::Fault) };
         let (old, place) = (vma.range(), vma.place());
         debug_assert!(old.start <= range.start && range.end <= old.end);
         if vma.flags() == flags {
@@ -236,7 +243,8 @@ impl Layout {
         }
         let backing = vma.backing().clone();
         let pgoff = vma.page_index(range.start);
-        let what = Attributes { range, flags, backing: &backing, pgoff, anon: vma.anon.id() };
+        let (anon, family) = (vma.anon.id(), vma.anon.family());
+        let what = Attributes { range, flags, backing: &backing, pgoff, anon };
         let mut merge = what.merge(&self.vmas);
         merge.left &= range.start == old.start;
         merge.right &= range.end == old.end;
@@ -249,9 +257,9 @@ impl Layout {
             }
             return Ok(());
         }
-        let family = vma.anon.family();
         self.join_chains(merge, range)?;
-        let family = family.or_else(|| self.family_around(merge, range));
+        let around = self.lock_around(merge, range);
+        let family = family.or(around);
         let mut ties = Ties::lock(&backing, family.as_ref());
         // What stays of the mapping, and where.
         let rest = if range == old {
@@ -274,8 +282,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Takes the mappings of `range` out of the store and the links, where mappings start and end at its
-    /// borders. Their pages are gone already. The figures follow.
+    /// Takes the mappings of `range`, which are locked, out of the store and the links, where mappings start and end at
+    /// its borders. Their pages are gone already. The figures follow.
     pub(crate) fn remove_range(&mut self, range: VirtRange, removed: &mut RemovedVmas) {
         let mut taken = RemovedVmas::new();
         self.vmas.remove_range(range, |vma| taken.push(vma));

@@ -4,15 +4,15 @@ use rux_machine::cold;
 
 use super::account::{self};
 use super::limits::KeptLimits;
+use super::mmap_lock::MmapLock;
 use super::{Layout, MmError, Space};
 use crate::addr::VirtAddr;
 use crate::error::AllocError;
 use crate::gfp::Gfp;
 use crate::paging::{Copied, CopyEntry, Gather, Level, Slot};
 use crate::rmap::{Link, PageKind, SpaceCore, copy_page, new_link};
-use crate::slab::{KArc, KBox};
-use crate::sync::{Rank, RwSem};
-use crate::vma::{VmFlags, Vma};
+use crate::slab::KArc;
+use crate::vma::{VmFlags, Vma, VmaBox};
 
 /// Copies the entries of one mapping.
 struct CopyPages<'a, 'g> {
@@ -52,7 +52,7 @@ impl Space {
         // Made before and dropped after the parent's lock: a child that failed is torn down without it.
         let mut child;
         let copied = {
-            let parent = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+            let mut parent = self.layout.write_killable()?;
             child = parent.for_child(core.clone())?;
             let mut gather = Gather::new(&self.core.tables);
             parent.copy_to(&mut child, &mut gather)
@@ -60,7 +60,7 @@ impl Space {
         copied?;
         let space = Self {
             core,
-            layout: RwSem::new(Rank::Mmap, child),
+            layout: MmapLock::new(child),
             limits: KeptLimits::new(self.limits()),
             task_size: self.task_size,
             randomize: self.randomize,
@@ -70,47 +70,49 @@ impl Space {
 }
 
 impl Layout {
-    fn copy_to(&self, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
+    /// Each mapping is locked, as a store to a page between its copy and the fence would be the child's too.
+    fn copy_to(&mut self, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
         child.vmas.reserve_ascending(self.vmas.len())?;
-        for vma in self.vmas.iter() {
+        for vma in self.vmas.lock_all() {
             if vma.flags().contains(VmFlags::DONTCOPY) {
                 continue;
             }
             if cold::fatal_signal() {
                 return Err(MmError::Interrupted);
             }
-            self.copy_vma(vma, child, gather)?;
+            copy_vma(&self.core, vma, child, gather)?;
         }
         child.vmas.free_reserve();
         Ok(())
     }
+}
 
-    fn copy_vma(&self, vma: &Vma, child: &mut Self, gather: &mut Gather<'_>) -> Result<(), MmError> {
-        let wiped = vma.flags().contains(VmFlags::WIPEONFORK);
-        let flags = vma.flags() - VmFlags::LOCKED_MASK;
-        let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone());
-        let mut copy = KBox::new(copy, Gfp::KERNEL)?;
-        if !wiped {
-            copy.anon = vma.anon.fork(&child.core, vma.place())?;
-        }
-        if let Err(error) = link_and_charge(&copy, &child.core) {
-            copy.anon.unlink(&child.core, vma.place());
-            return Err(error);
-        }
-        let inserted = child.vmas.insert(copy);
-        debug_assert!(inserted.is_ok(), "room was made for all");
-        child.count(flags, vma.pages());
-        // Pages that the file has are found again by a fault.
-        if wiped || !(vma.anon.is_some() || vma.is_anonymous()) {
-            return Ok(());
-        }
-        let mut copy = CopyPages { gather, cow: flags.is_cow(), copied: [0; 3] };
-        let done = self.core.tables.copy_range(&child.core.tables, vma.range(), Gfp::KERNEL, &mut copy);
-        for kind in [PageKind::File, PageKind::Anon, PageKind::Shmem] {
-            child.core.add_rss(kind, copy.copied[kind as usize]);
-        }
-        Ok(done?)
+/// Copies a mapping, which is locked, and its entries to a child.
+fn copy_vma(core: &SpaceCore, vma: &Vma, child: &mut Layout, gather: &mut Gather<'_>) -> Result<(), MmError> {
+    let wiped = vma.flags().contains(VmFlags::WIPEONFORK);
+    let flags = vma.flags() - VmFlags::LOCKED_MASK;
+    let copy = Vma::new(vma.range(), flags, vma.pgoff(), vma.backing().clone());
+    let mut copy = VmaBox::new(copy, Gfp::KERNEL)?;
+    if !wiped {
+        copy.anon = vma.anon.fork(&child.core, vma.place())?;
     }
+    if let Err(error) = link_and_charge(&copy, &child.core) {
+        copy.anon.unlink(&child.core, vma.place());
+        return Err(error);
+    }
+    let inserted = child.vmas.insert(copy);
+    debug_assert!(inserted.is_ok(), "room was made for all");
+    child.count(flags, vma.pages());
+    // Pages that the file has are found again by a fault.
+    if wiped || !(vma.anon.is_some() || vma.is_anonymous()) {
+        return Ok(());
+    }
+    let mut copy = CopyPages { gather, cow: flags.is_cow(), copied: [0; 3] };
+    let done = core.tables.copy_range(&child.core.tables, vma.range(), Gfp::KERNEL, &mut copy);
+    for kind in [PageKind::File, PageKind::Anon, PageKind::Shmem] {
+        child.core.add_rss(kind, copy.copied[kind as usize]);
+    }
+    Ok(done?)
 }
 
 /// Links a child's mapping to its file, and promises memory for it; both or none.

@@ -74,8 +74,8 @@ impl Layout {
             unmapped_base(task_size) + mmap_random
         };
         Ok(Self {
+            vmas: VmaTree::new(core.clone())?,
             core,
-            vmas: VmaTree::new()?,
             total_vm: 0,
             high_vm: 0,
             locked_vm: 0,
@@ -98,8 +98,8 @@ impl Layout {
     /// No memory.
     pub(crate) fn for_child(&self, core: KArc<SpaceCore>) -> Result<Self, AllocError> {
         Ok(Self {
+            vmas: VmaTree::new(core.clone())?,
             core,
-            vmas: VmaTree::new()?,
             total_vm: 0,
             high_vm: 0,
             locked_vm: 0,

@@ -33,7 +33,7 @@ impl Space {
         let range = pages_around(addr, len)?;
         let wanted = lock_flags(flags & abi::MLOCK_ONFAULT != 0);
         {
-            let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+            let mut layout = self.layout.write_killable()?;
             let limit = limits.memlock >> PAGE_SHIFT;
             let mut locked = layout.locked_vm.saturating_add(range.pages());
             if locked > limit && !limits.may_lock {
@@ -57,7 +57,7 @@ impl Space {
     /// As the manual page says.
     pub fn munlock(&self, addr: VirtAddr, len: u64) -> Result<(), MmError> {
         let range = pages_around(addr, len)?;
-        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let mut layout = self.layout.write_killable()?;
         layout.set_locked(range, VmFlags::empty())
     }
 
@@ -75,7 +75,7 @@ impl Space {
         }
         let wanted = lock_flags(flags & MCL_ONFAULT != 0);
         {
-            let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+            let mut layout = self.layout.write_killable()?;
             let all = layout.total_vm <= limits.memlock >> PAGE_SHIFT || limits.may_lock;
             if flags & MCL_CURRENT != 0 && !all {
                 return Err(MmError::NoMemory);
@@ -181,6 +181,8 @@ impl Layout {
             return Ok(());
         }
         self.set_flags(part, new)?;
+        // A fault locks its page by the flags: it comes before all this, or after.
+        debug_assert!(self.vmas.is_locked_in(part));
         match (old.contains(VmFlags::LOCKED), new.contains(VmFlags::LOCKED)) {
             (false, true) => {
                 self.locked_vm += part.pages();

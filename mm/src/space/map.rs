@@ -108,7 +108,7 @@ impl Space {
         }
 
         let mut removed = RemovedVmas::new();
-        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let mut layout = self.layout.write_killable()?;
         if layout.vmas.len() > MAX_MAP_COUNT {
             return Err(MmError::NoMemory);
         }

@@ -3,7 +3,8 @@
 //!
 //! A `KArc<Space>` is held by every thread that runs in it (Linux: `mm_users`); when the last goes,
 //! everything that was mapped is freed. Its [`SpaceCore`] is what kernel threads borrow (`mm_count`).
-//! All operations take `mmap_lock` themselves and may sleep; none touches user memory.
+//! All operations take `mmap_lock` themselves and may sleep; those that change a mapping lock it, too, since faults have
+//! the lock of their mapping alone. None touches user memory.
 
 mod access;
 pub(crate) mod account;
@@ -18,6 +19,7 @@ mod layout;
 mod limits;
 mod lock;
 mod map;
+mod mmap_lock;
 mod place;
 mod populate;
 mod protect;
@@ -46,13 +48,12 @@ pub(crate) use layout::Layout;
 use crate::addr::VirtAddr;
 use crate::gfp::Gfp;
 use crate::slab::KArc;
-use crate::sync::{Rank, RwSem};
 
 /// An address space.
 pub struct Space {
     pub(crate) core: KArc<SpaceCore>,
-    /// The mappings and what goes with them, under `mmap_lock`.
-    pub(crate) layout: RwSem<Layout>,
+    /// The mappings and what goes with them, under `mmap_lock`, and their own locks.
+    pub(crate) layout: mmap_lock::MmapLock,
     pub(crate) limits: limits::KeptLimits,
     task_size: VirtAddr,
     randomize: bool,
@@ -67,7 +68,7 @@ impl Space {
     pub fn new(config: &SpaceConfig) -> Result<KArc<Self>, MmError> {
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL)?, Gfp::KERNEL)?;
         let space = Self {
-            layout: RwSem::new(Rank::Mmap, Layout::new(core.clone(), config)?),
+            layout: mmap_lock::MmapLock::new(Layout::new(core.clone(), config)?),
             core,
             limits: limits::KeptLimits::new(config.limits),
             task_size: config.task_size,

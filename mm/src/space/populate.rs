@@ -50,7 +50,7 @@ impl Space {
                         if !rights.allow(vma.flags(), access) {
                             return Err(MmError::Fault);
                         }
-                        Fault::new(&self.core, &layout, vma, page, access).serve()
+                        Fault::new(&self.core, Some(&layout), vma, page, access).serve()
                     }
                     Some(above) if above.flags().contains(VmFlags::GROWSDOWN) => Step::Grow,
                     _ => return Err(MmError::Fault),

@@ -67,7 +67,7 @@ impl Space {
         if prot & !(abi::PROT_READ | abi::PROT_WRITE | abi::PROT_EXEC | PROT_SEM) != 0 {
             return Err(MmError::Invalid);
         }
-        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let mut layout = self.layout.write_killable()?;
         let Some(first) = layout.vmas.find(range.start) else { return Err(MmError::NoMemory) };
         if grows & abi::PROT_GROWSDOWN != 0 {
             if first.start() >= range.end {
@@ -162,6 +162,7 @@ fn protect_vma(
     if old.contains(VmFlags::ACCOUNT) && !flags.contains(VmFlags::ACCOUNT) {
         account::uncharge(part.pages());
     }
+    debug_assert!(layout.vmas.is_locked_in(part));
     let core = layout.core.clone();
     core.tables.protect_range(part, gather, &mut ChangeRights::new(flags));
     if flags.contains(VmFlags::EXEC) && !old.contains(VmFlags::EXEC) {

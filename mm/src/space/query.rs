@@ -82,7 +82,7 @@ impl Space {
         from: VirtAddr,
         each: &mut dyn FnMut(&VmaInfo<'_>) -> ControlFlow<()>,
     ) -> Result<(), MmError> {
-        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        let layout = self.layout.read_killable()?;
         for vma in layout.vmas.iter_from(from) {
             if each(&layout.info(vma)).is_break() {
                 break;

@@ -49,7 +49,7 @@ impl Space {
             return Err(MmError::Invalid);
         }
         let mut removed = RemovedVmas::new();
-        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let mut layout = self.layout.write_killable()?;
         let Some(vma) = layout.vmas.lookup(addr) else { return Err(MmError::Fault) };
         let locked = vma.flags().contains(VmFlags::LOCKED);
         let moved = if flags & (abi::MREMAP_FIXED | abi::MREMAP_DONTUNMAP) != 0 {
@@ -218,7 +218,7 @@ impl Space {
         }
         let old = request.old;
         let new = VirtRange::from_len(to, request.new_len).ok_or(MmError::NoMemory)?;
-        let Some(vma) = layout.vmas.lookup(old.start) else { return Err(MmError::Fault) };
+        let Some(vma) = layout.vmas.lock(old.start) else { return Err(MmError::Fault) };
         let (flags, whole) = (vma.flags(), vma.range());
         let (backing, anon, family) = (vma.backing().clone(), vma.anon.id(), vma.anon.family());
         let pgoff = match vma.is_anonymous() && !vma.anon.is_some() {
@@ -230,6 +230,7 @@ impl Space {
         let charge = if accounted { Some(Charge::new(new.pages() - replaced)?) } else { None };
         let what = Attributes { range: new, flags, backing: &backing, pgoff, anon };
         layout.insert_copy(&what, old.start)?;
+        debug_assert!(layout.vmas.is_locked_in(old) && layout.vmas.is_locked_in(new));
         if let Err(error) = self.move_pages(&backing, family.as_ref(), old, to) {
             // The new mapping has no pages and is in none of the figures.
             layout.count(flags, new.pages());

@@ -22,7 +22,7 @@ impl Space {
         }
         let len = len.checked_next_multiple_of(PAGE_SIZE as u64).unwrap_or(0);
         let range = VirtRange::from_len(addr, len).ok_or(MmError::NoMemory)?;
-        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        let layout = self.layout.read_killable()?;
         let (mut at, mut holes) = (range.start, Ok(()));
         while at < range.end {
             let Some(vma) = layout.vmas.find(at) else { return Err(MmError::NoMemory) };
@@ -51,7 +51,7 @@ impl Space {
         }
         let len = (out.len() as u64) << PAGE_SHIFT;
         let end = addr.checked_add(len).filter(|end| *end <= self.task_size()).ok_or(MmError::NoMemory)?;
-        let layout = self.layout.read_killable().map_err(|_| MmError::Interrupted)?;
+        let layout = self.layout.read_killable()?;
         let mut at = addr;
         while at < end {
             let Some(vma) = layout.vmas.lookup(at) else { return Err(MmError::NoMemory) };

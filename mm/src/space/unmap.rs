@@ -13,7 +13,7 @@ impl Space {
     /// As the manual page says.
     pub fn munmap(&self, addr: VirtAddr, len: u64) -> Result<(), MmError> {
         let mut removed = RemovedVmas::new();
-        let mut layout = self.layout.write_killable().map_err(|_| MmError::Interrupted)?;
+        let mut layout = self.layout.write_killable()?;
         let done = self.munmap_locked(&mut layout, addr, len, &mut removed);
         drop(layout);
         drop(removed);
@@ -47,7 +47,8 @@ impl Space {
     /// Takes `range` out where it is the lower or the upper part of one mapping, which then is as long as the rest:
     /// no mapping is made to be thrown away. Says whether it is.
     fn cut_off(&self, layout: &mut Layout, range: VirtRange) -> bool {
-        let Some(vma) = layout.vmas.lookup(range.start) else { return false };
+        // It changes in any case.
+        let Some(vma) = layout.vmas.lock(range.start) else { return false };
         let (whole, flags) = (vma.range(), vma.flags());
         let rest = if range.start == whole.start && range.end < whole.end {
             Place { range: VirtRange::new(range.end, whole.end), pgoff: vma.page_index(range.end) }
@@ -57,6 +58,7 @@ impl Space {
             return false;
         };
         let core = &self.core;
+        debug_assert!(layout.vmas.is_locked_in(range));
         let mut gather = Gather::new(&core.tables);
         core.tables.zap_range(range, &mut gather, ZapPages::new(core, Which::All).of(flags));
         layout.resize_one(whole.start, rest);
@@ -93,7 +95,8 @@ impl Space {
         let mut committed = 0;
         {
             let mut zap = ZapPages::new(core, Which::All);
-            for vma in layout.vmas.overlapping(range) {
+            // No fault puts a page in from here on, or finds a table that is freed below.
+            for vma in layout.vmas.detach_in(range) {
                 core.tables.zap_range(vma.range(), &mut gather, zap.of(vma.flags()));
                 if vma.flags().contains(VmFlags::ACCOUNT) {
                     committed += vma.pages();

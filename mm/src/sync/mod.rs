@@ -7,6 +7,7 @@
 //! | [`RawSpinLock`] | spins | pre-emption off; four bytes, for a lock inside a page descriptor |
 //! | [`Mutex`] | sleeps | may sleep |
 //! | [`RwSem`] | sleeps | may sleep; many readers or one writer |
+//! | a VMA's ([`vma`]) | readers only try, the writer sleeps | may sleep; many readers or who writes under `mmap_lock` |
 //!
 //! The order is the declaration order of [`Rank`], outermost first. A debug build checks it at every
 //! acquisition and panics with both locks named; a release build keeps nothing of it.
@@ -17,14 +18,16 @@ mod raw;
 mod rwsem;
 mod seq;
 mod spin;
+mod vma;
 
 pub use mutex::{Mutex, MutexGuard};
 pub use order::{Nesting, Rank, acquire, acquire_tried, might_sleep, release};
 pub use rwsem::{ReadGuard, RwSem, WriteGuard};
 pub use seq::SeqCount;
 pub use spin::{IrqSpinGuard, IrqSpinLock, MaskedGuard, RawSpinGuard, RawSpinLock, SpinGuard, SpinLock};
+pub(crate) use vma::{RawVmaLock, WriteTime};
 
-/// What the algorithms in [`raw`] and [`seq`] stand on. `mm/tests/loom` gives them loom's instead, and
+/// What the algorithms in [`raw`], [`seq`] and [`vma`] stand on. `mm/tests/loom` gives them loom's instead, and
 /// models the very same source.
 mod shim {
     pub(super) use core::sync::atomic::{AtomicU32, Ordering, fence};

@@ -49,7 +49,8 @@ ranks! {
     // Address spaces. Held while a fault waits only in the ways that `fault` says.
     /// `mmap_lock` of one address space (sleeps).
     Mmap,
-    /// One VMA's lock (sleeps).
+    /// One VMA's lock: a fault has one for reading, and no `mmap_lock` then; a writer, who has `mmap_lock`, waits for
+    /// each that it locks, and is not counted as holding it (sleeps).
     Vma,
     /// A folio's lock bit (sleeps).
     Folio,

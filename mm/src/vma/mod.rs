@@ -1,12 +1,14 @@
 //! Mappings: a range of user addresses, its flags, and what is behind it (Linux: `struct
 //! vm_area_struct`, `mm/vma.c`).
 //!
-//! A [`Vma`] is changed only under its address space's `mmap_lock` for writing, by the operations
+//! A [`Vma`] is changed only under its address space's `mmap_lock` for writing and its own lock, by the operations
 //! of `space`; the rules of merging and splitting are here, and so is the store, [`VmaTree`].
 
+mod cell;
 mod file;
 mod flags;
 mod merge;
+mod reader;
 mod removed;
 mod special;
 mod tree;
@@ -14,15 +16,17 @@ mod tree;
 pub use file::{FileMemory, VmFile};
 pub use flags::VmFlags;
 pub use special::SpecialMapping;
-pub use tree::VmaTree;
 
+pub(crate) use cell::VmaBox;
 pub(crate) use merge::{Attributes, Merge, group_of_neighbour};
+pub(crate) use reader::{VmaGuard, VmaReaders};
 pub(crate) use removed::RemovedVmas;
+pub(crate) use tree::VmaTree;
 
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::filemap::Mapping;
 use crate::rmap::{AnonChain, Place};
-use crate::slab::{KArc, KBox};
+use crate::slab::KArc;
 use crate::space::STACK_GUARD_GAP;
 
 /// What a mapping shows.
@@ -59,7 +63,8 @@ impl Backing {
     }
 }
 
-/// One mapping.
+/// One mapping. What faults read is in the first line of 64 bytes, and each of them writes to the lock behind it.
+#[repr(C)]
 pub struct Vma {
     pub(crate) range: VirtRange,
     pub(crate) flags: VmFlags,
@@ -69,7 +74,7 @@ pub struct Vma {
     pub(crate) backing: Backing,
     pub(crate) anon: AnonChain,
     /// The next of a list of mappings that were taken out.
-    next: Option<KBox<Vma>>,
+    next: Option<VmaBox>,
 }
 
 impl Vma {

@@ -22,9 +22,12 @@ mod raw;
 mod seat;
 #[path = "../../src/slab/sheaf.rs"]
 mod sheaf;
+#[path = "../../src/sync/vma.rs"]
+mod vma;
 
 mod harts;
 mod locks;
+mod mappings;
 mod objects;
 mod sheaves;
 mod shim;

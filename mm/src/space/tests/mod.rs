@@ -8,6 +8,7 @@ mod rmap;
 mod shortage;
 mod store;
 mod truncate;
+mod vma_locks;
 
 use std::fmt;
 use std::vec::Vec;
@@ -42,7 +43,11 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new() -> Self {
-        let machine = HostMachine::new(if cfg!(miri) { 2 << 20 } else { 32 << 20 }, 1);
+        Self::with_harts(1)
+    }
+
+    pub(super) fn with_harts(harts: usize) -> Self {
+        let machine = HostMachine::new(if cfg!(miri) { 2 << 20 } else { 32 << 20 }, harts);
         // What the machine keeps for good: the page of zeroes, and the caches of what mappings are found by.
         zero_folio().unwrap();
         let space = new_space();
@@ -52,6 +57,14 @@ impl Machine {
         }
         drop(space);
         Self { machine, free: free_now(), committed: super::committed_pages() }
+    }
+}
+
+impl core::ops::Deref for Machine {
+    type Target = HostMachine;
+
+    fn deref(&self) -> &HostMachine {
+        &self.machine
     }
 }
 
@@ -67,8 +80,13 @@ impl Drop for Machine {
         if std::thread::panicking() {
             return;
         }
-        let _ = &self.machine;
         assert_eq!(super::committed_pages(), self.committed, "promises left");
+        crate::rcu::barrier();
+        for hart in 1..self.machine.harts() {
+            self.machine.enter(hart);
+            crate::slab::drain_all();
+        }
+        self.machine.enter(0);
         assert_eq!(free_now(), self.free, "pages left");
         for item in [
             crate::stat::Item::AnonMapped,

@@ -27,7 +27,7 @@ impl Store for TestStore {
         if let Some(space) = *self.0.space.lock().unwrap() {
             // SAFETY: the test's own, which outlives its faults.
             let space = unsafe { &*(space as *const Space) };
-            self.0.unlocked.store(space.layout.try_write().is_some(), SeqCst);
+            self.0.unlocked.store(!space.layout.is_locked(), SeqCst);
         }
         if self.0.broken.load(SeqCst) {
             return Err(FileError::Io);
