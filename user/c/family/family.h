@@ -6,6 +6,9 @@
 #include <stdbool.h>
 
 /* What newer kernels have and the C library's headers may not. */
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
@@ -85,6 +88,8 @@ char *shared_file(int file, size_t pages);
 
 /* How many of the pages are there, by mincore. */
 int resident(char *at, size_t pages);
+/* Faults that touching each of the pages took, and a few of the program's own. */
+long faults_of(char *at, size_t pages, bool write);
 /* A number of /proc/self/status, in KB. */
 long status_kb(const char *field);
 /* The rights of the mapping at an address, as in "rw-p" of /proc/self/maps; "" where nothing is mapped. */

@@ -101,6 +101,19 @@ int resident(char *at, size_t pages) {
     return count;
 }
 
+long faults_of(char *at, size_t pages, bool write) {
+    struct rusage before, after;
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0 && getrusage(RUSAGE_SELF, &before) == 0);
+    for (volatile char *page = at; page < at + pages * PAGE; page += PAGE) {
+        if (write)
+            *page = 1;
+        else
+            (void)*page;
+    }
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+    return after.ru_minflt - before.ru_minflt;
+}
+
 long status_kb(const char *field) {
     char line[256];
     long kb = -1;
