@@ -44,6 +44,12 @@ pub trait Visit {
     /// An entry that is not empty. May change it as [`Slot`] allows. The table is locked.
     fn entry<L: Level>(&mut self, addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()>;
 
+    /// The entries from `addr`'s on, all of which are leaves with A and D.
+    #[inline(always)]
+    fn in_use(&mut self, addr: VirtAddr, slots: &[Slot<Pte>]) -> ControlFlow<()> {
+        slots.iter().zip(0..).try_for_each(|(slot, page)| self.entry(addr + page * PAGE_SIZE as u64, slot))
+    }
+
     /// Nothing is mapped in `range`; neighbouring holes may come one by one.
     #[inline(always)]
     fn hole(&mut self, _range: VirtRange) -> ControlFlow<()> {
@@ -375,19 +381,49 @@ impl<V: Visit> Walker for Visitor<'_, V> {
             return Ok(Look::Again);
         };
         let (mut at, mut hole) = (part.start, part.start);
-        for slot in slots {
-            if !slot.get().is_none() {
-                if hole < at {
-                    go_on(self.visit.hole(VirtRange::new(hole, at)))?;
+        let (groups, rest) = slots.as_chunks::<GROUP>();
+        for group in groups {
+            match Group::of(group) {
+                Group::Empty => at = at + GROUP_BYTES,
+                Group::InUse(_) => {
+                    if hole < at {
+                        go_on(self.visit.hole(VirtRange::new(hole, at)))?;
+                    }
+                    go_on(self.visit.in_use(at, group))?;
+                    at = at + GROUP_BYTES;
+                    hole = at;
                 }
-                go_on(self.visit.entry(at, slot))?;
-                hole = at + PAGE_SIZE as u64;
+                Group::Mixed => self.visit_some(group, &mut at, &mut hole)?,
             }
-            at = at + PAGE_SIZE as u64;
         }
+        self.visit_some(rest, &mut at, &mut hole)?;
         if hole < at {
             go_on(self.visit.hole(VirtRange::new(hole, at)))?;
         }
         Ok(Look::Done)
+    }
+}
+
+impl<V: Visit> Visitor<'_, V> {
+    /// Shows entries one by one, and moves `at` on; what is not mapped below it, and was not shown, begins at `hole`.
+    #[inline(always)]
+    fn visit_some(
+        &mut self,
+        slots: &[Slot<Pte>],
+        at: &mut VirtAddr,
+        hole: &mut VirtAddr,
+    ) -> Result<(), Broke> {
+        for slot in slots {
+            let next = *at + PAGE_SIZE as u64;
+            if !slot.get_locked().is_none() {
+                if *hole < *at {
+                    go_on(self.visit.hole(VirtRange::new(*hole, *at)))?;
+                }
+                go_on(self.visit.entry(*at, slot))?;
+                *hole = next;
+            }
+            *at = next;
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use linux_raw_sys::general as abi;
 
 use super::{MmError, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
-use crate::paging::{Level, Slot, Visit};
+use crate::paging::{Level, Pte, Slot, Visit};
 use crate::vma::{VmFlags, Vma};
 
 impl Space {
@@ -59,8 +59,9 @@ impl Space {
             let first = ((at - addr) >> PAGE_SHIFT) as usize;
             let out = &mut out[first..first + part.pages() as usize];
             if vma.is_anonymous() || vma.file().is_some_and(|file| file.may_see_residency()) {
-                let mut present = Present { vma, start: part.start, out };
+                let mut present = Present { vma, part, out, run: VirtRange::new(part.start, part.start) };
                 let _ = self.core.tables.visit_range(part, &mut present);
+                present.flush();
             } else {
                 // Of what it may not know, all is said to be there.
                 out.fill(1);
@@ -71,38 +72,65 @@ impl Space {
     }
 }
 
-/// Notes which pages are there.
+/// Notes which pages of `part` are there.
 struct Present<'a> {
     vma: &'a Vma,
-    start: VirtAddr,
+    part: VirtRange,
     out: &'a mut [u8],
+    /// Pages that are there, and are not in `out` yet.
+    run: VirtRange,
 }
 
 impl Present<'_> {
-    fn fill(&mut self, range: VirtRange, mut value: impl FnMut(VirtAddr) -> bool) {
-        for page in 0..range.pages() {
-            let at = range.start + (page << PAGE_SHIFT);
-            if at >= self.start
-                && let Some(byte) = self.out.get_mut(((at - self.start) >> PAGE_SHIFT) as usize)
-            {
-                *byte = u8::from(value(at));
-            }
+    /// The bytes for the part of `range` that was asked for.
+    fn bytes(&mut self, range: VirtRange) -> &mut [u8] {
+        let page = |at: VirtAddr| (at.clamp(self.part.start, self.part.end) - self.part.start) >> PAGE_SHIFT;
+        let (start, end) = (page(range.start) as usize, page(range.end) as usize);
+        self.out.get_mut(start..end).unwrap_or_default()
+    }
+
+    /// What is from `start` to `end` is there.
+    #[inline(always)]
+    fn add(&mut self, start: VirtAddr, end: VirtAddr) {
+        if self.run.end != start {
+            self.flush();
+            self.run.start = start;
         }
+        self.run.end = end;
+    }
+
+    fn flush(&mut self) {
+        let run = self.run;
+        self.bytes(run).fill(1);
     }
 }
 
 impl Visit for Present<'_> {
     fn entry<L: Level>(&mut self, addr: VirtAddr, slot: &Slot<L>) -> ControlFlow<()> {
-        let present = slot.get().is_present();
-        self.fill(VirtRange::new(addr, addr + L::BYTES), |_| present);
+        let end = addr + L::BYTES;
+        match slot.get().is_present() {
+            true => self.add(addr, end),
+            false => self.bytes(VirtRange::new(addr, end)).fill(0),
+        }
+        ControlFlow::Continue(())
+    }
+
+    #[inline(always)]
+    fn in_use(&mut self, addr: VirtAddr, slots: &[Slot<Pte>]) -> ControlFlow<()> {
+        self.add(addr, addr + (slots.len() * PAGE_SIZE) as u64);
         ControlFlow::Continue(())
     }
 
     fn hole(&mut self, range: VirtRange) -> ControlFlow<()> {
         let vma = self.vma;
-        match vma.mapping() {
-            Some(mapping) => self.fill(range, |at| mapping.find_uptodate(vma.page_index(at)).is_some()),
-            None => self.fill(range, |_| false),
+        let Some(mapping) = vma.mapping() else {
+            self.bytes(range).fill(0);
+            return ControlFlow::Continue(());
+        };
+        let start = range.start.max(self.part.start);
+        for (byte, page) in self.bytes(range).iter_mut().zip(0..) {
+            let at = start + (page << PAGE_SHIFT);
+            *byte = u8::from(mapping.find_uptodate(vma.page_index(at)).is_some());
         }
         ControlFlow::Continue(())
     }

@@ -203,6 +203,37 @@ fn mincore_sees_the_cache() {
 }
 
 #[test]
+fn mincore_tells_every_page_by_itself() {
+    const PAGES: usize = 1100;
+    let _machine = Machine::new();
+    let space = new_space();
+    // Three tables, in part: runs and holes of many lengths, on borders of four and off them; read and written.
+    let base = (2 << 20) - 37 * PAGE;
+    map(&space, base, PAGES as u64, RW, PRIVATE | FIXED).unwrap();
+    let (mut wanted, mut page, mut length) = ([0; PAGES], 3, 1);
+    while page + length <= PAGES {
+        for (there, written) in (page..page + length).zip([true, true, true, false].into_iter().cycle()) {
+            let to = at(base + there as u64 * PAGE);
+            if written || length % 2 == 0 {
+                store(&space, to, 7).unwrap();
+            } else {
+                assert_eq!(load(&space, to), Ok(0));
+            }
+            wanted[there] = 1;
+        }
+        (page, length) = (page + 2 * length - length % 3, length + 1);
+    }
+    for (first, count) in
+        [(0, PAGES), (1, 9), (3, 1), (4, 600), (37, 512), (38, 511), (500, 600), (PAGES - 1, 1)]
+    {
+        let mut seen = [9; PAGES];
+        space.mincore(at(base + first as u64 * PAGE), &mut seen[..count]).unwrap();
+        assert_eq!(seen[..count], wanted[first..first + count], "{count} from {first}");
+        assert!(seen[count..].iter().all(|byte| *byte == 9));
+    }
+}
+
+#[test]
 fn pages_beyond_the_end_go_with_truncation_and_with_failure() {
     let _machine = Machine::new();
     let quota = KArc::new(PageQuota::new(4), Gfp::KERNEL).unwrap();
