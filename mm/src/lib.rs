@@ -12,7 +12,7 @@
 //! | 1 | [`page`], [`memory`], [`early`] |
 //! | 2 | [`zone`], `pcp`, [`lru`], [`page_alloc`] |
 //! | 3 | [`slab`] |
-//! | 4 | [`maple`], [`paging`] |
+//! | 4 | [`maple`], [`paging`], [`xarray`] |
 //! | 5 | [`vma`], [`rmap`], [`filemap`] |
 //! | 6 | [`space`], [`fault`] |
 
@@ -41,6 +41,7 @@ pub mod space;
 pub mod stat;
 pub mod sync;
 pub mod vma;
+pub mod xarray;
 pub mod zone;
 
 pub use memory::{Memory, memory};
