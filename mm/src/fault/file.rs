@@ -34,13 +34,13 @@ impl Fault<'_> {
         if index >= mapping.end_index() {
             return Err(Step::Sigbus);
         }
-        if let Some(folio) = mapping.find_uptodate(index) {
-            return Ok(folio);
+        let found = mapping.find(index);
+        match found {
+            Some(folio) if folio.is_uptodate() => return Ok(folio),
+            _ if !mapping.is_memory() => return Err(Step::Read(mapping.clone(), index)),
+            _ => {}
         }
-        if !mapping.is_memory() {
-            return Err(Step::Read(mapping.clone(), index));
-        }
-        mapping.get(index).map_err(|error| match error {
+        mapping.get_from(index, found).map_err(|error| match error {
             FileError::NoMemory => Step::Oom,
             _ => Step::Sigbus,
         })

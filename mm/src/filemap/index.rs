@@ -1,161 +1,44 @@
-//! The pages of one file by page number (Linux: `i_pages`).
+//! The pages of one file by page number (Linux: `i_pages`): folios of one page each so far, and no numbers yet, as
+//! nothing is evicted.
 //!
-//! Chunks of 64 pages, sorted: a look-up is a binary search over the chunks, and a file written
-//! from front to back appends. The index owns one reference of each folio.
+//! The index owns one reference of each folio. It keeps no marks: what is dirty is asked for by who writes it back, and
+//! every file is memory, or is read only (Linux: `noop_dirty_folio`).
 
-use crate::error::AllocError;
-use crate::gfp::Gfp;
+use core::ptr::NonNull;
+
+use crate::page::Folio;
 use crate::page_alloc::FolioRef;
-use crate::slab::{KBox, KVec};
-
-const CHUNK_SHIFT: u32 = 6;
-const CHUNK_PAGES: usize = 1 << CHUNK_SHIFT;
-const CHUNK_MASK: u64 = CHUNK_PAGES as u64 - 1;
-
-struct Chunk {
-    folios: [Option<FolioRef>; CHUNK_PAGES],
-    used: u32,
-}
-
-struct Slot {
-    /// Page number of the first page, over 64.
-    number: u64,
-    chunk: KBox<Chunk>,
-}
-
-/// Memory for one insertion, to be had before the index is locked.
-pub(super) struct Spare {
-    chunk: KBox<Chunk>,
-    slots: KVec<Slot>,
-}
+use crate::xarray::{Item, XArray};
 
 /// The index.
-pub(super) struct PageIndex {
-    slots: KVec<Slot>,
-    len: u64,
-}
+pub(super) type PageIndex = XArray<FolioRef>;
 
-impl PageIndex {
-    pub(super) const fn new() -> Self {
-        Self { slots: KVec::new(), len: 0 }
+// SAFETY: descriptors are 64 bytes, aligned to that, and live as long as the machine; they are of atomics.
+unsafe impl Item for FolioRef {
+    type Target = Folio;
+
+    #[inline(always)]
+    fn into_ptr(self) -> NonNull<Folio> {
+        // SAFETY: a descriptor's pointer is not null.
+        unsafe { NonNull::new_unchecked(self.into_head().as_ptr().cast()) }
     }
 
-    /// How many pages there are.
-    pub(super) fn len(&self) -> u64 {
-        self.len
+    #[inline(always)]
+    unsafe fn from_ptr(folio: NonNull<Folio>) -> Self {
+        // SAFETY: a descriptor.
+        Self::from_head(unsafe { folio.as_ref() }.head())
     }
 
-    fn position(&self, number: u64) -> Result<usize, usize> {
-        // A file is mostly used from front to back, so the last chunk is asked first.
-        match self.slots.last() {
-            None => Err(0),
-            Some(last) if last.number == number => Ok(self.slots.len() - 1),
-            Some(last) if last.number < number => Err(self.slots.len()),
-            Some(_) => self.slots.binary_search_by_key(&number, |slot| slot.number),
-        }
+    #[inline(always)]
+    unsafe fn get(folio: NonNull<Folio>) -> Self {
+        // SAFETY: a descriptor, of a folio with a reference.
+        Self::of(unsafe { folio.as_ref() })
     }
 
-    /// The page with this number.
-    pub(super) fn get(&self, index: u64) -> Option<&FolioRef> {
-        let at = self.position(index >> CHUNK_SHIFT).ok()?;
-        self.slots.get(at)?.chunk.folios[(index & CHUNK_MASK) as usize].as_ref()
+    #[inline(always)]
+    unsafe fn try_get(folio: NonNull<Folio>) -> Option<Self> {
+        // SAFETY: a descriptor.
+        let folio = unsafe { folio.as_ref() };
+        folio.as_page().count().try_get().then(|| Self::from_head(folio.head()))
     }
-
-    /// Memory for any one insertion into an index that is about as large as this one.
-    ///
-    /// # Errors
-    /// No memory.
-    pub(super) fn spare(chunks: usize, gfp: Gfp) -> Result<Spare, AllocError> {
-        let chunk = KBox::new(Chunk { folios: [const { None }; CHUNK_PAGES], used: 0 }, gfp)?;
-        let mut slots = KVec::new();
-        slots.reserve(chunks + chunks / 2 + 1, gfp)?;
-        Ok(Spare { chunk, slots })
-    }
-
-    /// How many chunks there are, for [`PageIndex::spare`].
-    pub(super) fn chunks(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Puts a page in. Where that takes memory, it comes from `spare` or, without one, is had without
-    /// sleeping.
-    ///
-    /// # Errors
-    /// There is a page with that number, or no memory; the folio comes back.
-    pub(super) fn insert(
-        &mut self,
-        index: u64,
-        folio: FolioRef,
-        spare: Option<Spare>,
-    ) -> Result<(), Refused> {
-        let number = index >> CHUNK_SHIFT;
-        let at = match self.position(number) {
-            Ok(at) => at,
-            Err(at) => {
-                let mut spare = spare;
-                if self.slots.len() == self.slots.capacity()
-                    && let Some(spare) =
-                        spare.as_mut().filter(|spare| spare.slots.capacity() > self.slots.len())
-                {
-                    let mut larger = core::mem::take(&mut spare.slots);
-                    for slot in core::mem::take(&mut self.slots) {
-                        if larger.push(slot, Gfp::NOWAIT).is_err() {
-                            unreachable!("the capacity was looked at");
-                        }
-                    }
-                    self.slots = larger;
-                }
-                let chunk = match spare {
-                    Some(spare) => Ok(spare.chunk),
-                    None => KBox::new(Chunk { folios: [const { None }; CHUNK_PAGES], used: 0 }, Gfp::NOWAIT),
-                };
-                let Ok(chunk) = chunk else { return Err(Refused::NoMemory(folio)) };
-                if self.slots.insert(at, Slot { number, chunk }, Gfp::NOWAIT).is_err() {
-                    return Err(Refused::NoMemory(folio));
-                }
-                at
-            }
-        };
-        let chunk = &mut self.slots[at].chunk;
-        let place = &mut chunk.folios[(index & CHUNK_MASK) as usize];
-        if place.is_some() {
-            return Err(Refused::Present(folio));
-        }
-        *place = Some(folio);
-        chunk.used += 1;
-        self.len += 1;
-        Ok(())
-    }
-
-    /// Takes a page out.
-    pub(super) fn remove(&mut self, index: u64) -> Option<FolioRef> {
-        let at = self.position(index >> CHUNK_SHIFT).ok()?;
-        let chunk = &mut self.slots[at].chunk;
-        let folio = chunk.folios[(index & CHUNK_MASK) as usize].take()?;
-        chunk.used -= 1;
-        self.len -= 1;
-        if chunk.used == 0 {
-            self.slots.remove(at);
-        }
-        Some(folio)
-    }
-
-    /// The first page with a number of at least `index`, and its number.
-    pub(super) fn next(&self, index: u64) -> Option<(u64, &FolioRef)> {
-        let first = self.position(index >> CHUNK_SHIFT).unwrap_or_else(|at| at);
-        self.slots.get(first..)?.iter().find_map(|slot| {
-            let base = slot.number << CHUNK_SHIFT;
-            let skip = index.saturating_sub(base).min(CHUNK_PAGES as u64) as usize;
-            let found = slot.chunk.folios.iter().enumerate().skip(skip);
-            found.filter_map(|(i, folio)| Some((base + i as u64, folio.as_ref()?))).next()
-        })
-    }
-}
-
-/// Why a page was not put in.
-pub(super) enum Refused {
-    /// There is one already.
-    Present(FolioRef),
-    /// No memory.
-    NoMemory(FolioRef),
 }

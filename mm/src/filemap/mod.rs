@@ -3,11 +3,12 @@
 //!
 //! A [`Mapping`] with a [`Store`] reads its pages from there; one without is memory itself (tmpfs,
 //! shared anonymous memory): its pages are zero at first and stay until they are truncated. The
-//! index owns one reference of each folio. Locks, outermost first: the file system's own lock of the
+//! index owns one reference of each folio, and is read without its lock. Locks, outermost first: the file system's own lock of the
 //! inode, a folio's lock, the links (`rmap::imap`), page tables, the index.
 
 mod index;
 mod io;
+mod lookup;
 mod quota;
 mod truncate;
 
@@ -20,7 +21,7 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::AllocError;
-use crate::filemap::index::{PageIndex, Refused};
+use crate::filemap::index::PageIndex;
 use crate::gfp::Gfp;
 use crate::lru;
 use crate::page::{Folio, MappingWord, PageFlags};
@@ -28,7 +29,8 @@ use crate::page_alloc::{FolioRef, alloc_folio};
 use crate::rmap::FileMaps;
 use crate::slab::{KArc, KBox};
 use crate::stat::{self, Item};
-use crate::sync::{Rank, SpinLock};
+use crate::sync::Rank;
+use crate::xarray::{Entry, Spare, StoreError};
 
 /// Why a page of a file is not to be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -72,9 +74,14 @@ pub trait Store: Send + Sync {
 /// The most bytes of a file (`MAX_LFS_FILESIZE`).
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
 
+/// Pages that are looked for at once (Linux: `PAGEVEC_SIZE`).
+const BATCH: usize = 31;
+
 /// The page cache of one file.
 pub struct Mapping {
-    index: SpinLock<PageIndex>,
+    index: PageIndex,
+    /// Pages in the index. Written by whoever put one in or took one out, about then.
+    pages: AtomicU64,
     /// Bytes of the file. Written by whoever holds the inode's lock; a fault reads it with the folio
     /// locked.
     size: AtomicU64,
@@ -107,7 +114,8 @@ impl Mapping {
         quota: Option<KArc<PageQuota>>,
     ) -> Result<KArc<Self>, AllocError> {
         let mapping = Self {
-            index: SpinLock::new(Rank::PageIndex, PageIndex::new()),
+            index: PageIndex::new(Rank::PageIndex),
+            pages: AtomicU64::new(0),
             size: AtomicU64::new(size),
             maps: FileMaps::new(),
             store,
@@ -130,7 +138,7 @@ impl Mapping {
 
     /// Pages that are in the cache (`i_blocks` of a tmpfs file, over 8).
     pub fn pages(&self) -> u64 {
-        self.index.lock().len()
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// Whether the pages are the file: nothing to read, nothing to write back.
@@ -155,58 +163,6 @@ impl Mapping {
         self.maps.seal()
     }
 
-    /// The number of the first page at or above `index` that is in the cache.
-    pub(crate) fn next_page(&self, index: u64) -> Option<u64> {
-        self.index.lock().next(index).map(|(index, _)| index)
-    }
-
-    /// The number of the first page at or above `index` that holds data (`SEEK_DATA`): what was only allocated is a
-    /// hole (Linux: `mapping_seek_hole_data`).
-    pub fn next_data(&self, index: u64) -> Option<u64> {
-        let mut from = index;
-        // A step at a time, as there may be many pages, and the lock spins.
-        loop {
-            let (at, data) =
-                self.index.lock().next(from).map(|(index, folio)| (index, folio.is_uptodate()))?;
-            if data {
-                return Some(at);
-            }
-            from = at.checked_add(1)?;
-        }
-    }
-
-    /// The folio of page `index`, if it is in the cache; perhaps not up to date, perhaps truncated
-    /// the moment after (Linux: `filemap_get_folio`).
-    pub fn find(&self, index: u64) -> Option<FolioRef> {
-        self.index.lock().get(index).cloned()
-    }
-
-    /// As [`Mapping::find`], if it can be read.
-    pub fn find_uptodate(&self, index: u64) -> Option<FolioRef> {
-        self.find(index).filter(|folio| folio.is_uptodate())
-    }
-
-    /// Adds the pages that are in the cache and can be read, of `count` from `first` on, to `found`, as far as that
-    /// has room.
-    pub(crate) fn find_range<const N: usize>(
-        &self,
-        first: u64,
-        count: u64,
-        found: &mut ArrayVec<(u64, FolioRef), N>,
-    ) {
-        let index = self.index.lock();
-        let mut from = first;
-        while let Some((at, folio)) = index.next(from).filter(|(at, _)| *at - first < count) {
-            if found.is_full() {
-                break;
-            }
-            if folio.is_uptodate() {
-                found.push((at, folio.clone()));
-            }
-            from = at + 1;
-        }
-    }
-
     /// The folio of page `index`, made and read if need be. May sleep. Whoever wants to be sure that it
     /// is still the file's locks it and asks [`Mapping::owns`].
     ///
@@ -217,7 +173,12 @@ impl Mapping {
         if index >= self.end_index() {
             return Err(FileError::PastEnd);
         }
-        let (folio, new) = self.find_or_add(index)?;
+        self.get_from(index, self.find(index))
+    }
+
+    /// As [`Mapping::get`] of a page before the end of the file, which the caller looked for.
+    pub(crate) fn get_from(&self, index: u64, found: Option<FolioRef>) -> Result<FolioRef, FileError> {
+        let (folio, new) = self.found_or_add(index, found)?;
         // Truncated meanwhile: a page put in since is one that truncation did not find.
         if index >= self.end_index() {
             if new {
@@ -230,13 +191,13 @@ impl Mapping {
 
     /// As [`Mapping::get`], wherever the file ends: for a write that makes it longer.
     fn get_any(&self, index: u64) -> Result<FolioRef, FileError> {
-        let (folio, _) = self.find_or_add(index)?;
+        let (folio, _) = self.found_or_add(index, self.find(index))?;
         self.read_in(folio, index)
     }
 
     /// The folio of page `index`, perhaps not read yet, and whether it is new.
-    fn find_or_add(&self, index: u64) -> Result<(FolioRef, bool), FileError> {
-        match self.find(index) {
+    fn found_or_add(&self, index: u64, found: Option<FolioRef>) -> Result<(FolioRef, bool), FileError> {
+        match found {
             Some(folio) => Ok((folio, false)),
             None => self.add(index, PageFlags::UPTODATE),
         }
@@ -292,29 +253,24 @@ impl Mapping {
         }
         // Before anybody can find it.
         lru::add(&folio);
-        let mut cached = folio.clone();
-        let mut spare = None;
+        let mut entry = Entry::Item(folio.clone());
+        let mut spare = Spare::new();
         loop {
-            let mut pages = self.index.lock();
-            match pages.insert(index, cached, spare.take()) {
+            let done = self.index.lock().insert(index, 0, entry, &mut spare);
+            match done {
                 Ok(()) => {
-                    drop(pages);
                     self.count(1);
                     return Ok((folio, true));
                 }
-                Err(Refused::Present(refused)) => {
-                    let present = pages.get(index).cloned();
-                    drop(pages);
-                    cached = refused;
-                    if let Some(present) = present {
+                Err(StoreError::Present(refused)) => {
+                    entry = refused;
+                    if let Some(present) = self.find(index) {
                         return Ok((present, false));
                     }
                 }
-                Err(Refused::NoMemory(refused)) => {
-                    cached = refused;
-                    let chunks = pages.chunks();
-                    drop(pages);
-                    spare = Some(PageIndex::spare(chunks, Gfp::KERNEL)?);
+                Err(StoreError::Nodes(count, refused)) => {
+                    entry = refused;
+                    spare.fill(count, Gfp::KERNEL)?;
                 }
             }
         }
@@ -327,8 +283,8 @@ impl Mapping {
 
     /// Takes page `index` out. Its folio is locked and unmapped, or nobody can reach the mapping.
     fn remove(&self, index: u64) {
-        let removed = self.index.lock().remove(index);
-        if let Some(folio) = removed {
+        let removed = self.index.lock().erase(index);
+        if let Some(Entry::Item(folio)) = removed {
             self.removed(folio);
         }
     }
@@ -338,14 +294,20 @@ impl Mapping {
     fn remove_unused(&self, index: u64, folio: &FolioRef) {
         // Whoever has it locked may be on its way from the folio to this file.
         let Some(_locked) = folio.try_lock() else { return };
-        let mut pages = self.index.lock();
-        // The index has one reference and the caller the other. Who wants a third asks the index first.
-        let unused = pages.get(index) == Some(folio)
-            && folio.refcount() == 2
-            && !folio.flags().contains(PageFlags::DIRTY);
-        let removed = if unused { pages.remove(index) } else { None };
-        drop(pages);
-        if let Some(folio) = removed {
+        let removed = {
+            let mut pages = self.index.lock();
+            let is_there =
+                pages.get(index).and_then(Entry::item).is_some_and(|found| found.head() == folio.head());
+            // The index has one reference and the caller the other. Nobody gets a third, and none that had one has
+            // written.
+            if !is_there || !folio.freeze(2) {
+                return;
+            }
+            let removed = if folio.flags().contains(PageFlags::DIRTY) { None } else { pages.erase(index) };
+            folio.unfreeze(2);
+            removed
+        };
+        if let Some(Entry::Item(folio)) = removed {
             self.removed(folio);
         }
     }
@@ -360,6 +322,7 @@ impl Mapping {
     }
 
     fn count(&self, pages: i64) {
+        self.pages.fetch_add(pages as u64, Ordering::Relaxed);
         stat::add(Item::FilePages, pages);
         if self.store.is_none() {
             stat::add(Item::Shmem, pages);
@@ -378,14 +341,16 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         debug_assert!(self.maps.is_empty(), "a mapped file is freed");
         let mut from = 0;
-        while let Some(index) = self.next_page(from) {
-            let removed = self.index.lock().remove(index);
-            if let Some(folio) = removed {
+        loop {
+            let mut batch = ArrayVec::<_, BATCH>::new();
+            self.find_batch(from, u64::MAX, &mut batch);
+            let Some((last, _)) = batch.last() else { break };
+            from = last + 1;
+            for (index, folio) in batch {
                 // Whoever has it locked may have come from the folio to this file (`rmap_walk`).
                 let _locked = folio.lock();
-                self.removed(folio.clone());
+                self.remove(index);
             }
-            from = index + 1;
         }
     }
 }

@@ -8,10 +8,11 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use rux_machine::cold;
 
 use crate::addr::PAGE_SIZE;
-use crate::filemap::{FileError, Mapping};
+use crate::filemap::{BATCH, FileError, Mapping};
 use crate::gfp::Gfp;
 use crate::page::PageFlags;
 use crate::rmap::Which;
@@ -120,11 +121,12 @@ impl Mapping {
 
     fn remove_from(&self, first: u64, end: u64, which: Which) {
         let mut from = first;
-        while let Some(index) = self.next_page(from) {
-            if index >= end {
-                break;
-            }
-            if let Some(folio) = self.find(index) {
+        loop {
+            let mut batch = ArrayVec::<_, BATCH>::new();
+            self.find_batch(from, end, &mut batch);
+            let Some((last, _)) = batch.last() else { break };
+            from = last + 1;
+            for (index, folio) in batch {
                 let locked = folio.lock();
                 if self.owns(&locked, index) {
                     while locked.is_mapped() {
@@ -133,7 +135,6 @@ impl Mapping {
                     self.remove(index);
                 }
             }
-            from = index + 1;
         }
     }
 

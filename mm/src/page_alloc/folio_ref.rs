@@ -21,7 +21,7 @@ impl FolioRef {
 
     /// As [`FolioRef::into_raw`], by its head.
     #[inline(always)]
-    pub(super) fn into_head(self) -> PagePtr {
+    pub(crate) fn into_head(self) -> PagePtr {
         ManuallyDrop::new(self).0
     }
 
