@@ -8,7 +8,7 @@ use rux_mm::addr::{PAGE_SIZE, VirtAddr};
 use rux_mm::fault::{self, Outcome, handle_mm_fault};
 use rux_mm::page_alloc::{free_pages_count, zero_folio};
 use rux_mm::slab::KArc;
-use rux_mm::space::{Limits, MapRequest, Space, SpaceConfig};
+use rux_mm::space::{Limits, MapRequest, Randomize, Space, SpaceConfig};
 use rux_sim::{Access, AdMode, Config, Hart, Machine, PageFault, Rng, Schedule};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -25,7 +25,8 @@ const MADV_DONTNEED: u32 = 4;
 fn new_space() -> KArc<Space> {
     let task_size = VirtAddr::new((1 << 47) - PAGE);
     let limits = Limits::default();
-    Space::new(&SpaceConfig { task_size, randomize: false, legacy_layout: false, limits }).unwrap()
+    Space::new(&SpaceConfig { task_size, randomize: Randomize::Nothing, legacy_layout: false, limits })
+        .unwrap()
 }
 
 fn map(space: &Space, addr: VirtAddr, pages: u64, prot: u32, flags: u32) {

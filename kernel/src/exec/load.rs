@@ -3,8 +3,8 @@
 
 use elf::segment::ProgramHeader;
 use linux_raw_sys::general as linux;
-use rux_mm::addr::VirtAddr;
-use rux_mm::space::{ExecFields, MapRequest, Space, StackRights};
+use rux_mm::addr::{PAGE_SIZE, VirtAddr};
+use rux_mm::space::{ExecFields, MapRequest, Reads, Space, StackRights};
 
 use super::elf::{Image, Kind, page_ceil, page_floor, prot, user_addr};
 use crate::errno::{Errno, Result};
@@ -34,6 +34,15 @@ struct Placed {
     end: u64,
 }
 
+/// What is otherwise than usual.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// Whether a movable program goes to a random place.
+    pub(super) randomize: bool,
+    /// What a right to read is worth.
+    pub(super) reads: Reads,
+}
+
 /// Maps `program`, and `interpreter` if it has one, into `space`. `stack_room` is what will be put on the stack.
 ///
 /// # Errors
@@ -43,17 +52,17 @@ pub(super) fn load(
     program: &Image,
     interpreter: Option<&Image>,
     stack_room: u64,
-    randomize: bool,
+    how: How,
 ) -> Result<Loaded> {
     let rights = if program.executable_stack() { StackRights::Executable } else { StackRights::Data };
     let stack_top = space.setup_stack(stack_room, rights)?;
     let base = match (program.kind, interpreter) {
         (Kind::Fixed, _) => Base::AsLinked,
         // Apart from the interpreter's mappings, so that the heap has room to grow.
-        (Kind::Movable, Some(_)) => Base::At(movable_base(space, program, randomize)),
+        (Kind::Movable, Some(_)) => Base::At(movable_base(space, program, how.randomize)),
         (Kind::Movable, None) => Base::Anywhere,
     };
-    let placed = place(space, program, base)?;
+    let placed = place(space, program, base, how.reads)?;
     space.set_brk_start(VirtAddr::new(page_ceil(placed.end)));
     let entry = program.entry.wrapping_add(placed.bias);
     let (start, base) = match interpreter {
@@ -62,7 +71,7 @@ pub(super) fn load(
                 Kind::Fixed => Base::AsLinked,
                 Kind::Movable => Base::Anywhere,
             };
-            let there = place(space, interpreter, base)?;
+            let there = place(space, interpreter, base, how.reads)?;
             (interpreter.entry.wrapping_add(there.bias), there.bias)
         }
         None => (entry, 0),
@@ -80,6 +89,22 @@ pub(super) fn load(
         ..ExecFields::default()
     };
     Ok(Loaded { start, entry, base, phdr, fields, stack_top })
+}
+
+/// Maps zeroes at address 0, to read and to run (`MMAP_PAGE_ZERO`).
+///
+/// # Errors
+/// `EPERM` and what mapping fails with.
+pub(super) fn map_page_zero(space: &Space) -> Result<()> {
+    space.mmap(MapRequest {
+        addr: VirtAddr::ZERO,
+        len: PAGE_SIZE as u64,
+        prot: linux::PROT_READ | linux::PROT_EXEC,
+        flags: linux::MAP_PRIVATE | linux::MAP_ANONYMOUS | linux::MAP_FIXED,
+        file: None,
+        offset: 0,
+    })?;
+    Ok(())
 }
 
 /// Two thirds up user space, and at random above it (Linux: `ELF_ET_DYN_BASE`, `arch_mmap_rnd`).
@@ -103,18 +128,18 @@ enum Base {
 }
 
 /// Maps all segments of a file.
-fn place(space: &Space, image: &Image, base: Base) -> Result<Placed> {
+fn place(space: &Space, image: &Image, base: Base, reads: Reads) -> Result<Placed> {
     let mut placed = Placed { bias: 0, code: (u64::MAX, 0), data: (0, 0), end: 0 };
     let mut first = true;
     for segment in image.loads() {
         let how = match (base, first) {
-            (_, false) => How { flags: linux::MAP_FIXED, span: None },
-            (Base::AsLinked, _) => How { flags: linux::MAP_FIXED_NOREPLACE, span: None },
+            (_, false) => Where { flags: linux::MAP_FIXED, span: None, reads },
+            (Base::AsLinked, _) => Where { flags: linux::MAP_FIXED_NOREPLACE, span: None, reads },
             (Base::At(bias), _) => {
                 placed.bias = bias;
-                How { flags: linux::MAP_FIXED_NOREPLACE, span: Some(span(image)?) }
+                Where { flags: linux::MAP_FIXED_NOREPLACE, span: Some(span(image)?), reads }
             }
-            (Base::Anywhere, _) => How { flags: 0, span: Some(span(image)?) },
+            (Base::Anywhere, _) => Where { flags: 0, span: Some(span(image)?), reads },
         };
         let wanted =
             if how.flags == 0 { segment.p_vaddr & 0xfff } else { segment.p_vaddr.wrapping_add(placed.bias) };
@@ -155,16 +180,23 @@ fn note(space: &Space, placed: &mut Placed, segment: &ProgramHeader) -> Result<(
 
 /// How a segment is mapped.
 #[derive(Clone, Copy)]
-struct How {
+struct Where {
     /// `MAP_*` about the place.
     flags: u32,
     /// For the first segment of a movable file: bytes that all of them need together.
     span: Option<u64>,
+    reads: Reads,
 }
 
 /// Maps one segment with its file part and its zeroes; `wanted` is the address of its first byte. Returns where its
 /// first page is (Linux: `elf_load`).
-fn map_segment(space: &Space, image: &Image, segment: &ProgramHeader, wanted: u64, how: How) -> Result<u64> {
+fn map_segment(
+    space: &Space,
+    image: &Image,
+    segment: &ProgramHeader,
+    wanted: u64,
+    how: Where,
+) -> Result<u64> {
     let in_page = segment.p_vaddr & 0xfff;
     let at = page_floor(wanted);
     if segment.p_filesz == 0 {
@@ -178,13 +210,14 @@ fn map_segment(space: &Space, image: &Image, segment: &ProgramHeader, wanted: u6
     // The first segment of a movable file is mapped as long as all of them are, so that there is room for the
     // others; what is too much goes again at once.
     let total = how.span.map_or(len, page_ceil);
+    let file = File::vm_file(&image.file);
     let mapped = space
         .mmap(MapRequest {
             addr: VirtAddr::new(at),
             len: total.max(len),
-            prot: prot(segment),
+            prot: how.reads.of_new(prot(segment), Some(&*file)),
             flags: linux::MAP_PRIVATE | how.flags,
-            file: Some(File::vm_file(&image.file)),
+            file: Some(file),
             offset,
         })?
         .get();

@@ -13,6 +13,7 @@
 
 mod elf;
 mod load;
+pub(crate) mod persona;
 mod script;
 mod stack;
 mod strings;
@@ -24,7 +25,7 @@ use linux_raw_sys::general as linux;
 use rux_mm::addr::VirtAddr;
 use rux_mm::gfp::Gfp;
 use rux_mm::slab::{KArc, KVec};
-use rux_mm::space::{Space, SpaceConfig};
+use rux_mm::space::{Randomize, Space, SpaceConfig};
 
 use self::elf::Image;
 use self::strings::Strings;
@@ -39,10 +40,6 @@ use crate::vdso;
 const HEAD_SIZE: usize = 256;
 /// How often one interpreter may need another.
 const MAX_DEPTH: usize = 5;
-/// `personality`: nothing is placed at random.
-const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
-/// `personality`: mappings are placed from the bottom up.
-const ADDR_COMPAT_LAYOUT: u32 = 0x020_0000;
 
 /// A program that is ready to run.
 pub struct Program {
@@ -56,6 +53,8 @@ pub struct Program {
     pub file: KArc<File>,
     /// For whom it acts.
     pub cred: Cred,
+    /// What it wants otherwise than usual (`personality`).
+    pub personality: u32,
     /// Where its vDSO is.
     pub vdso: VirtAddr,
     /// Its name: the last component of what was executed.
@@ -152,12 +151,13 @@ fn finish(
         Some(path) => Some(open_interpreter(request.caller, &path)?),
         None => None,
     };
-    let (cred, secure) = new_cred(request, &file)?;
-    let randomize = request.personality & ADDR_NO_RANDOMIZE == 0;
+    let NewCred { cred, secure, set_id } = new_cred(request, &file)?;
+    let personality = persona::for_program(request.personality, set_id);
+    let randomize = persona::randomize(personality);
     let space = Space::new(&SpaceConfig {
         task_size: rux_mm::paging::mode().user_end(),
         randomize,
-        legacy_layout: request.personality & ADDR_COMPAT_LAYOUT != 0,
+        legacy_layout: personality & persona::COMPAT_LAYOUT != 0,
         limits: request.limits.of_memory(&cred),
     })
     .map_err(Errno::from)?;
@@ -169,17 +169,22 @@ fn finish(
         secure,
         phnum: program.segments.len(),
         vdso,
-        randomize,
+        randomize: randomize != Randomize::Nothing,
     };
     let room = stack::string_bytes(args, env, path);
-    let made = load::load(&space, &program, interpreter.as_ref(), room, randomize).and_then(|mut loaded| {
+    let how = load::How { randomize: randomize != Randomize::Nothing, reads: persona::reads(personality) };
+    let made = load::load(&space, &program, interpreter.as_ref(), room, how).and_then(|mut loaded| {
         let vdso = vdso::map(&space)?;
         let stack = stack::fill(&space, &mut loaded, &contents(vdso))?;
         space.set_exec_fields(loaded.fields);
+        if personality & persona::PAGE_ZERO != 0 {
+            // Who may not map there goes without.
+            let _ = load::map_page_zero(&space);
+        }
         Ok((loaded.start, stack, vdso))
     });
     let (entry, stack, vdso) = made.map_err(|_| ExecError::Failed)?;
-    Ok(Program { space, entry, stack, file, cred, vdso, comm: comm(path) })
+    Ok(Program { space, entry, stack, file, cred, personality, vdso, comm: comm(path) })
 }
 
 /// Opens the ELF file that another one names as its interpreter.
@@ -199,24 +204,36 @@ fn open_interpreter(caller: Caller<'_>, path: &[u8]) -> Result<Image> {
     })
 }
 
+/// For whom a program will act.
+struct NewCred {
+    cred: Cred,
+    /// It must be careful, since it may do more than its caller.
+    secure: bool,
+    /// The file has a set-id bit that counts.
+    set_id: bool,
+}
+
 /// For whom the program will act: set-id bits count, unless the mount says otherwise (Linux:
-/// `bprm_creds_from_file`). Also whether it must be careful, since it may do more than its caller.
-fn new_cred(request: &Request<'_>, file: &File) -> Result<(Cred, bool)> {
+/// `bprm_creds_from_file`).
+fn new_cred(request: &Request<'_>, file: &File) -> Result<NewCred> {
     let old = request.cred;
     let mut cred = Cred::clone(old);
     let attributes = file.inode().attributes();
+    let mut set_id = false;
     if !request.no_new_privs && !file.path.mount.flags().contains(MountFlags::NOSUID) {
         if attributes.mode & linux::S_ISUID != 0 {
             cred.euid = attributes.uid;
+            set_id = true;
         }
         if attributes.mode & (linux::S_ISGID | linux::S_IXGRP) == linux::S_ISGID | linux::S_IXGRP {
             cred.egid = attributes.gid;
+            set_id = true;
         }
     }
     let id_changed = cred.euid != old.uid || cred.egid != old.gid;
     cred.fit_caps_to_exec();
     let secure = id_changed || old.uid != 0 && cred.effective != cred.ambient;
-    Ok((cred, secure))
+    Ok(NewCred { cred, secure, set_id })
 }
 
 /// The name of a program: the last component of its path, cut.

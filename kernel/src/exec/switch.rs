@@ -89,6 +89,7 @@ fn become_program(
     cred: KArc<crate::process::Cred>,
 ) {
     process::release_promises(thread);
+    thread.personality.store(program.personality, Relaxed);
     process.change_program(program.space.clone(), program.file, program.vdso);
     let old = task::replace_current_space(program.space);
     drop(old);

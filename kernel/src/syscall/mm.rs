@@ -7,6 +7,7 @@ use rux_mm::space::{MapRequest, Space};
 
 use super::{Args, Handler};
 use crate::errno::{Errno, Result};
+use crate::exec::persona::reads_of_caller;
 use crate::fs::File;
 use crate::task;
 use crate::{process, uaccess};
@@ -16,6 +17,7 @@ pub const HANDLERS: &[(u32, Handler)] = &[
     (linux::__NR_mmap, mmap),
     (linux::__NR_munmap, munmap),
     (linux::__NR_mremap, mremap),
+    (linux::__NR_remap_file_pages, remap_file_pages),
     (linux::__NR_mprotect, mprotect),
     (linux::__NR_madvise, madvise),
     (linux::__NR_msync, msync),
@@ -49,7 +51,7 @@ fn mmap(args: &Args) -> Result<usize> {
     let at = space()?.mmap(MapRequest {
         addr: args.addr(0),
         len: args.ulong(1),
-        prot: args.uint(2),
+        prot: reads_of_caller().of_new(args.uint(2), file.as_deref()),
         flags,
         file,
         offset,
@@ -68,8 +70,13 @@ fn mremap(args: &Args) -> Result<usize> {
     Ok(at.get() as usize)
 }
 
+fn remap_file_pages(args: &Args) -> Result<usize> {
+    space()?.remap_file_pages(args.addr(0), args.ulong(1), args.uint(2), args.ulong(3), args.uint(4))?;
+    Ok(0)
+}
+
 fn mprotect(args: &Args) -> Result<usize> {
-    space()?.mprotect(args.addr(0), args.ulong(1), args.uint(2))?;
+    space()?.mprotect_as(args.addr(0), args.ulong(1), args.uint(2), reads_of_caller())?;
     Ok(0)
 }
 

@@ -5,7 +5,7 @@ use linux_raw_sys::general as abi;
 
 use super::layout::random;
 use super::place::Align;
-use super::{MmError, Space};
+use super::{MmError, Randomize, Space};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::rmap::AnonId;
 use crate::slab::KArc;
@@ -87,7 +87,7 @@ impl Space {
     pub fn set_brk_start(&self, end_of_bss: VirtAddr) {
         let mut layout = self.layout.write();
         let mut start = end_of_bss.page_ceil().unwrap_or(end_of_bss.page_floor());
-        if self.randomize {
+        if self.randomize == Randomize::All {
             let moved = start.checked_add((random() % BRK_RANDOM_PAGES) << PAGE_SHIFT);
             start = moved.filter(|moved| *moved < self.task_size()).unwrap_or(start);
         }

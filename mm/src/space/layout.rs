@@ -4,7 +4,7 @@
 use rux_machine::cold;
 
 use super::exec::ExecFields;
-use super::limits::{Limits, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
+use super::limits::{Limits, Randomize, STACK_GUARD_GAP, SpaceConfig, UNLIMITED};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::error::AllocError;
 use crate::paging::{Gather, Level, Pmd};
@@ -56,14 +56,15 @@ impl Layout {
     pub(crate) fn new(core: KArc<SpaceCore>, config: &SpaceConfig) -> Result<Self, AllocError> {
         let task_size = config.task_size;
         let page_bits = |mask: u64| (random() & mask) << PAGE_SHIFT;
-        let (mmap_random, stack_random) = match config.randomize {
+        let randomize = config.randomize != Randomize::Nothing;
+        let (mmap_random, stack_random) = match randomize {
             true => (page_bits((1 << MMAP_RANDOM_BITS) - 1), page_bits(STACK_RANDOM_MASK)),
             false => (0, 0),
         };
         let top_down = !config.legacy_layout && config.limits.stack != UNLIMITED;
         let mmap_base = if top_down {
             let mut pad = STACK_GUARD_GAP;
-            if config.randomize {
+            if randomize {
                 pad += STACK_RANDOM_MASK << PAGE_SHIFT;
             }
             let gap = config.limits.stack.checked_add(pad).unwrap_or(config.limits.stack);

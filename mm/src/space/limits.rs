@@ -18,13 +18,24 @@ pub const MMAP_MIN_ADDR: u64 = 65_536;
 /// Bytes that a stack keeps from the mapping below it (Linux: `stack_guard_gap`, 256 pages).
 pub const STACK_GUARD_GAP: u64 = 256 << crate::addr::PAGE_SHIFT;
 
+/// What of an address space is placed at random (Linux: `randomize_va_space`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Randomize {
+    /// Nothing.
+    Nothing,
+    /// Stack and mappings.
+    AllButHeap,
+    /// The heap, too.
+    All,
+}
+
 /// What a new address space starts with.
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceConfig {
     /// One past the last address that a program can map (Linux: `TASK_SIZE`), page-aligned.
     pub task_size: VirtAddr,
-    /// Whether addresses are drawn at random (off under `ADDR_NO_RANDOMIZE`).
-    pub randomize: bool,
+    /// What is placed at random (nothing under `ADDR_NO_RANDOMIZE`).
+    pub randomize: Randomize,
     /// Place mappings from the bottom up (`ADDR_COMPAT_LAYOUT`).
     pub legacy_layout: bool,
     /// The soft limits.

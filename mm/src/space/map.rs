@@ -12,7 +12,8 @@ use crate::rmap::AnonId;
 use crate::slab::KArc;
 use crate::vma::{Attributes, Backing, FileMemory, RemovedVmas, VmFile, VmFlags};
 
-/// The flags that `MAP_SHARED` has always had; it ignores others (Linux: `LEGACY_MAP_MASK`).
+/// The flags that `MAP_SHARED` has always had; it ignores others, and `MAP_SHARED_VALIDATE` refuses them
+/// (Linux: `LEGACY_MAP_MASK`).
 const LEGACY_FLAGS: u32 = abi::MAP_SHARED
     | abi::MAP_PRIVATE
     | abi::MAP_FIXED
@@ -26,7 +27,10 @@ const LEGACY_FLAGS: u32 = abi::MAP_SHARED
     | abi::MAP_NONBLOCK
     | abi::MAP_STACK
     | abi::MAP_HUGETLB
-    | HUGE_SIZE_MASK;
+    | MAP_HUGE_2MB
+    | MAP_HUGE_1GB;
+const MAP_HUGE_2MB: u32 = 21 << HUGE_SIZE_SHIFT;
+const MAP_HUGE_1GB: u32 = 30 << HUGE_SIZE_SHIFT;
 /// `MAP_HUGE_MASK << MAP_HUGE_SHIFT`.
 const HUGE_SIZE_MASK: u32 = 0x3f << HUGE_SIZE_SHIFT;
 /// `MAP_HUGE_SHIFT`.
@@ -61,6 +65,12 @@ struct Plan {
     flags: VmFlags,
     backing: Kind,
     pgoff: u64,
+}
+
+/// A mapping that has come to be.
+struct Mapped {
+    range: VirtRange,
+    flags: VmFlags,
 }
 
 /// What is to be behind the mapping.
@@ -109,25 +119,101 @@ impl Space {
 
         let mut removed = RemovedVmas::new();
         let mut layout = self.layout.write_killable()?;
+        let mapped = self.map_locked(&mut layout, &request, hint, len, map_flags, &mut removed);
+        drop(layout);
+        drop(removed);
+        let Mapped { range, flags } = mapped?;
+        let populate = request.flags & (abi::MAP_POPULATE | abi::MAP_NONBLOCK) == abi::MAP_POPULATE;
+        if flags.contains(VmFlags::LOCKED) && !flags.contains(VmFlags::LOCKONFAULT) || populate {
+            self.populate(range);
+        }
+        Ok(range.start)
+    }
+
+    /// The part of [`Space::mmap`] that needs `mmap_lock`: `len`, a multiple of the page size, at `hint` or about there. What
+    /// is in `removed` is to be dropped without the lock.
+    fn map_locked(
+        &self,
+        layout: &mut Layout,
+        request: &MapRequest,
+        hint: VirtAddr,
+        len: u64,
+        map_flags: u32,
+        removed: &mut RemovedVmas,
+    ) -> Result<Mapped, MmError> {
         if layout.vmas.len() > MAX_MAP_COUNT {
             return Err(MmError::NoMemory);
         }
         let shared = matches!(map_flags & MAP_TYPE, abi::MAP_SHARED | abi::MAP_SHARED_VALIDATE);
         let align = if request.file.is_none() && !shared { Align::Huge } else { Align::Page };
-        let addr = self.find_room(&layout, hint, len, map_flags, align)?;
+        let addr = self.find_room(layout, hint, len, map_flags, align)?;
         let range = VirtRange::from_len(addr, len).ok_or(MmError::NoMemory)?;
         if map_flags & abi::MAP_FIXED_NOREPLACE != 0 && layout.vmas.any_in(range) {
             return Err(MmError::Exists);
         }
-        let plan = self.plan(&layout, &request, map_flags, range)?;
-        let flags = self.map_region(&mut layout, range, plan, &mut removed)?;
+        let plan = self.plan(layout, request, map_flags, range)?;
+        let flags = self.map_region(layout, range, plan, removed)?;
+        Ok(Mapped { range, flags })
+    }
+
+    /// Shows other pages of the file, from page `pgoff` on, in `size` bytes at `addr` of a shared mapping; `flags` is
+    /// `MAP_NONBLOCK` or nothing that counts (`remap_file_pages(2)`).
+    ///
+    /// # Errors
+    /// As the manual page says, and as [`Space::mmap`].
+    pub fn remap_file_pages(
+        &self,
+        addr: VirtAddr,
+        size: u64,
+        prot: u32,
+        pgoff: u64,
+        flags: u32,
+    ) -> Result<(), MmError> {
+        let (start, size) = (addr.page_floor(), size & !(PAGE_SIZE as u64 - 1));
+        let range = VirtRange::from_len(start, size).filter(|range| !range.is_empty());
+        let (Some(range), Some(_), 0) = (range, pgoff.checked_add(size >> PAGE_SHIFT), prot) else {
+            return Err(MmError::Invalid);
+        };
+        let offset = pgoff.checked_mul(PAGE_SIZE as u64).ok_or(MmError::Overflow)?;
+        let mut map_flags = abi::MAP_SHARED | abi::MAP_FIXED;
+        let mut removed = RemovedVmas::new();
+        let mut layout = self.layout.write_killable()?;
+        let request = {
+            let first = layout.vmas.lookup(start).ok_or(MmError::Invalid)?;
+            let (Some(file), true) = (first.file(), first.flags().contains(VmFlags::SHARED)) else {
+                return Err(MmError::Invalid);
+            };
+            let mut end = first.start();
+            for vma in layout.vmas.overlapping(range) {
+                let same = vma.flags() == first.flags() && vma.backing().same(first.backing());
+                if !same || vma.start() > end.max(start) {
+                    return Err(MmError::Invalid);
+                }
+                end = vma.end();
+            }
+            if end < range.end {
+                return Err(MmError::Invalid);
+            }
+            if first.flags().contains(VmFlags::LOCKED) {
+                map_flags |= abi::MAP_LOCKED;
+            }
+            MapRequest {
+                addr: start,
+                len: size,
+                prot: first.flags().to_prot(),
+                flags: map_flags,
+                file: Some(file.clone()),
+                offset,
+            }
+        };
+        let mapped = self.map_locked(&mut layout, &request, start, size, map_flags, &mut removed);
         drop(layout);
         drop(removed);
-        let populate = request.flags & (abi::MAP_POPULATE | abi::MAP_NONBLOCK) == abi::MAP_POPULATE;
-        if flags.contains(VmFlags::LOCKED) && !flags.contains(VmFlags::LOCKONFAULT) || populate {
+        let Mapped { range, .. } = mapped?;
+        if flags & abi::MAP_NONBLOCK == 0 {
             self.populate(range);
         }
-        Ok(addr)
+        Ok(())
     }
 
     /// Checks the rest of the arguments, in Linux's order.
@@ -232,9 +318,7 @@ fn plan_file(
     let mut sealed = false;
     match map_flags & MAP_TYPE {
         kind @ (abi::MAP_SHARED | abi::MAP_SHARED_VALIDATE) => {
-            if kind == abi::MAP_SHARED_VALIDATE
-                && request.flags & !(LEGACY_FLAGS | abi::MAP_FIXED_NOREPLACE) != 0
-            {
+            if kind == abi::MAP_SHARED_VALIDATE && request.flags & !LEGACY_FLAGS != 0 {
                 return Err(MmError::NotSupported);
             }
             if request.prot & abi::PROT_WRITE != 0 && !file.writable() {

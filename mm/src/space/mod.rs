@@ -35,9 +35,11 @@ pub use account::{commit_limit, committed_pages};
 pub use error::MmError;
 pub use exec::{ExecFields, StackRights};
 pub use limits::{
-    KeptLimits, Limits, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, SpaceConfig, UNLIMITED, obey_caller,
+    KeptLimits, Limits, MAX_MAP_COUNT, MMAP_MIN_ADDR, Randomize, STACK_GUARD_GAP, SpaceConfig, UNLIMITED,
+    obey_caller,
 };
 pub use map::MapRequest;
+pub use protect::Reads;
 pub use query::{SpaceStat, VmaInfo, VmaName};
 pub use resident::{Resident, Share};
 
@@ -56,7 +58,7 @@ pub struct Space {
     pub(crate) layout: mmap_lock::MmapLock,
     pub(crate) limits: limits::KeptLimits,
     task_size: VirtAddr,
-    randomize: bool,
+    randomize: Randomize,
 }
 
 impl Space {

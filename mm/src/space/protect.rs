@@ -6,7 +6,30 @@ use super::{Layout, Limits, MmError, Space, account};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::page::{PageFlags, pfn_to_page};
 use crate::paging::{Entry, Gather, Kind, Level, Prot, Protect};
-use crate::vma::VmFlags;
+use crate::vma::{VmFile, VmFlags};
+
+/// What a right to read is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads {
+    /// To be read.
+    Data,
+    /// To be run, too, where the mapping allows it at all (`READ_IMPLIES_EXEC`).
+    Code,
+}
+
+impl Reads {
+    /// `prot`, with what its right to read is worth in a new mapping of `file` (Linux: `do_mmap`).
+    pub fn of_new(self, prot: u32, file: Option<&dyn VmFile>) -> u32 {
+        let may_run = file.is_none_or(|file| !file.noexec());
+        self.of_mapping(prot, if may_run { VmFlags::MAYEXEC } else { VmFlags::empty() })
+    }
+
+    /// `prot`, with what its right to read is worth in a mapping with `flags`.
+    fn of_mapping(self, prot: u32, flags: VmFlags) -> u32 {
+        let code = self == Self::Code && prot & abi::PROT_READ != 0 && flags.contains(VmFlags::MAYEXEC);
+        if code { prot | abi::PROT_EXEC } else { prot }
+    }
+}
 
 /// Gives entries the rights of their mapping.
 pub(crate) struct ChangeRights {
@@ -49,6 +72,14 @@ impl Space {
     /// # Errors
     /// As the manual page says.
     pub fn mprotect(&self, addr: VirtAddr, len: u64, prot: u32) -> Result<(), MmError> {
+        self.mprotect_as(addr, len, prot, Reads::Data)
+    }
+
+    /// As [`Space::mprotect`], for a caller to whom a right to read is worth `reads`.
+    ///
+    /// # Errors
+    /// As [`Space::mprotect`].
+    pub fn mprotect_as(&self, addr: VirtAddr, len: u64, prot: u32, reads: Reads) -> Result<(), MmError> {
         let grows = prot & (abi::PROT_GROWSDOWN | abi::PROT_GROWSUP);
         if grows == abi::PROT_GROWSDOWN | abi::PROT_GROWSUP {
             return Err(MmError::Invalid);
@@ -88,6 +119,7 @@ impl Space {
         }
         let mut gather = Gather::new(&self.core.tables);
         let mut copies_wanted = false;
+        let prot = |flags| VmFlags::of_prot(reads.of_mapping(prot, flags));
         let done = protect_range(&mut layout, &self.limits(), range, prot, &mut gather, &mut copies_wanted);
         drop(gather);
         drop(layout);
@@ -98,12 +130,12 @@ impl Space {
     }
 }
 
-/// Mapping by mapping, up to the first hole or error.
+/// Mapping by mapping, up to the first hole or error; `rights` says what one with such flags is to allow.
 fn protect_range(
     layout: &mut Layout,
     limits: &Limits,
     range: VirtRange,
-    prot: u32,
+    rights: impl Fn(VmFlags) -> VmFlags,
     gather: &mut Gather<'_>,
     copies_wanted: &mut bool,
 ) -> Result<(), MmError> {
@@ -111,7 +143,7 @@ fn protect_range(
     while at < range.end {
         let Some(vma) = layout.vmas.lookup(at) else { return Err(MmError::NoMemory) };
         let part = VirtRange::new(at, vma.end().min(range.end));
-        let flags = vma.flags().difference(VmFlags::ACCESS) | VmFlags::of_prot(prot);
+        let flags = vma.flags().difference(VmFlags::ACCESS) | rights(vma.flags());
         if !flags.may_have(flags.intersection(VmFlags::ACCESS)) {
             return Err(MmError::Access);
         }

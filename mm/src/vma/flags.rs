@@ -84,6 +84,12 @@ impl VmFlags {
         Self::from_bits_truncate((prot & (abi::PROT_READ | abi::PROT_WRITE | abi::PROT_EXEC)) as u64)
     }
 
+    /// The rights as `PROT_*`.
+    #[inline]
+    pub const fn to_prot(self) -> u32 {
+        (self.bits() & Self::ACCESS.bits()) as u32
+    }
+
     /// Whether each page is locked in memory as it is mapped (Linux: `mlock_vma_folio`).
     #[inline]
     pub const fn locks_pages(self) -> bool {

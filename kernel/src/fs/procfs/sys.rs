@@ -1,7 +1,8 @@
 //! /proc/sys: settings (Linux: `kernel/sysctl.c`). Only those are here whose effect is.
 
-use super::{Entry, Text, vm};
+use super::{Entry, Text, sysctl, vm};
 use crate::errno::{Errno, Result};
+use crate::exec::persona;
 use crate::fs::{pipe, table};
 use crate::process::{self, pid};
 use crate::show;
@@ -36,7 +37,14 @@ static KERNEL: &[Entry] = &[
     file("osrelease", |text| show_line(text, uts::RELEASE)),
     file("ostype", |text| show_line(text, "Linux")),
     file("pid_max", |text| show_number(text, u64::from(pid::PID_MAX))),
-    file("randomize_va_space", |text| show_number(text, 2)),
+    vm::numbers(
+        "randomize_va_space",
+        |text| {
+            show!(text, "{}\n", persona::randomize_va_space());
+            Ok(())
+        },
+        |bytes| sysctl::integer_of(bytes, persona::set_randomize_va_space),
+    ),
     setting("threads-max", |text| show_number(text, process::max_threads() as u64), set_threads_max),
     file("version", |text| show_line(text, uts::VERSION)),
     file("ngroups_max", |text| show_number(text, 65_536)),

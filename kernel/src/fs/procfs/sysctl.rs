@@ -34,6 +34,18 @@ pub(super) fn integers(text: &[u8], values: &mut [i32]) -> (usize, Result<()>) {
     (text.len() - left, end)
 }
 
+/// Hands the first number of `text` to `to`; says how many bytes it took.
+///
+/// # Errors
+/// As [`integers`].
+pub(super) fn integer_of(text: &[u8], to: impl FnOnce(i32)) -> Result<usize> {
+    let mut value = [0];
+    let (taken, end) = integers(text, &mut value);
+    end?;
+    to(value[0]);
+    Ok(taken)
+}
+
 fn past_spaces(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());
     &bytes[start..]

@@ -5,7 +5,7 @@ use rux_mm::space::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
 use rux_mm::zone::{OutOfRange, ZoneId};
 
 use super::sys::{file, show_number};
-use super::sysctl::integers;
+use super::sysctl::{integer_of, integers};
 use super::{Entry, Text};
 use crate::errno::{Errno, Result};
 use crate::show;
@@ -44,7 +44,7 @@ pub(super) static VM: &[Entry] = &[
     ),
 ];
 
-const fn numbers(
+pub(super) const fn numbers(
     name: &'static str,
     show: fn(&mut Text) -> Result<()>,
     write: fn(&[u8]) -> Result<usize>,
@@ -57,12 +57,13 @@ const fn numbers(
 /// # Errors
 /// `EINVAL`: it is none, below 0 or out of range.
 fn set(bytes: &[u8], to: fn(u32) -> core::result::Result<(), OutOfRange>) -> Result<usize> {
-    let mut value = [0];
-    let (taken, end) = integers(bytes, &mut value);
-    end?;
-    let value = u32::try_from(value[0]).map_err(|_| Errno::EINVAL)?;
-    to(value).map_err(|_| Errno::EINVAL)?;
-    Ok(taken)
+    let mut fits = Ok(());
+    let taken = integer_of(bytes, |value| {
+        fits = u32::try_from(value)
+            .map_err(|_| Errno::EINVAL)
+            .and_then(|value| to(value).map_err(|_| Errno::EINVAL));
+    })?;
+    fits.map(|()| taken)
 }
 
 /// As Linux does it: the numbers up to the first that is none are taken, what is below 1 counts as 0, the zones without

@@ -24,7 +24,7 @@ use crate::karc_dyn;
 use crate::page_alloc::{free_pages_count, zero_folio};
 use crate::paging::{AnyEntry, Bits, Kind};
 use crate::slab::KArc;
-use crate::space::{Limits, MapRequest, MmError, Space, SpaceConfig};
+use crate::space::{Limits, MapRequest, MmError, Randomize, Space, SpaceConfig};
 use crate::vma::{FileMemory, VmFile};
 
 pub(super) const PAGE: u64 = PAGE_SIZE as u64;
@@ -106,7 +106,12 @@ impl Drop for Machine {
 }
 
 pub(super) fn config() -> SpaceConfig {
-    SpaceConfig { task_size: TASK_SIZE, randomize: false, legacy_layout: false, limits: Limits::default() }
+    SpaceConfig {
+        task_size: TASK_SIZE,
+        randomize: Randomize::Nothing,
+        legacy_layout: false,
+        limits: Limits::default(),
+    }
 }
 
 pub(super) fn new_space() -> KArc<Space> {
