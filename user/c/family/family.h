@@ -102,6 +102,21 @@ char *end_of(const void *at);
 /* The flags of /proc/self/smaps of the mapping at an address. */
 bool has_flag(const void *at, const char *flag);
 
+/* Where a program finds itself, and what it may do there; `zero` are the rights at address 0, or "-". */
+struct where {
+    unsigned long stack, mapping, heap;
+    char rights[5], heap_rights[5], zero[5];
+    int persona;
+};
+/* Of this program, executed once more with a personality. */
+struct where where_of_program(int persona);
+/* Of another file with this program. */
+struct where where_of_file(const char *path, int persona);
+/* What that one does: says where it is. */
+void say_where(void);
+/* Writes a setting of /proc/sys. */
+void set_number(const char *path, long number);
+
 /* Sets both limits. */
 void set_limit(int resource, rlim_t bytes);
 /* No longer root. */

@@ -38,11 +38,15 @@ void row_end(void) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "--where")) {
+        say_where();
+        return 0;
+    }
     struct utsname name;
     CHECK(uname(&name) == 0);
     on_rux = strstr(name.version, "Rux") != NULL;
     only = argc > 1 ? argv[1] : NULL;
-    void (*const groups[])(void) = {mmap_flags, mmap_shared, mmap_errnos, munmap_rows, mprotect_rows, mremap_flags, mremap_errnos, brk_rows, madvise_rows, madvise_fork, madvise_errnos, mincore_rows, mlock_rows, mlockall_rows, msync_rows, other_rows};
+    void (*const groups[])(void) = {mmap_flags, mmap_shared, mmap_errnos, munmap_rows, mprotect_rows, mremap_flags, mremap_errnos, brk_rows, madvise_rows, madvise_fork, madvise_errnos, mincore_rows, mlock_rows, mlockall_rows, msync_rows, limit_rows, personality_rows, other_rows};
     for (size_t at = 0; at < sizeof groups / sizeof *groups; at++)
         groups[at]();
     if (failed)

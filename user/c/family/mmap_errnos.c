@@ -135,6 +135,16 @@ static void argument_errors(void) {
         CHECK_NO_MAP(EOPNOTSUPP, NULL, PAGE, RW, MAP_SHARED_VALIDATE | 0x1000000, file, 0);
         CHECK_NO_MAP(EOPNOTSUPP, NULL, PAGE, RW, MAP_SHARED_VALIDATE | 0x200000, file, 0);
     }
+    ROW("mmap", "EOPNOTSUPP", "the flags that MAP_SHARED_VALIDATE knows, bit by bit") {
+        int file = letters_file(1, NULL);
+        unsigned not_known = 0;
+        for (int bit = 4; bit < 32; bit++) {
+            int flags = (int)(MAP_SHARED_VALIDATE | 1u << bit);
+            if (mmap(room(1), PAGE, PROT_READ, flags, file, 0) == MAP_FAILED && errno == EOPNOTSUPP)
+                not_known |= 1u << bit;
+        }
+        CHECK(not_known == 0x83f806c0);
+    }
     ROW("mmap", "EOPNOTSUPP", "MAP_SYNC of a file that is not persistent memory") {
         int file = letters_file(1, NULL);
         CHECK_NO_MAP(EOPNOTSUPP, NULL, PAGE, RW, MAP_SHARED_VALIDATE | MAP_SYNC, file, 0);

@@ -1,6 +1,7 @@
 /* What the rows ask the kernel by: accesses that may fail, mappings to begin with, and what /proc says. */
 #include "family.h"
 #include <setjmp.h>
+#include <sys/personality.h>
 
 struct fault fault;
 static sigjmp_buf back;
@@ -211,6 +212,41 @@ bool has_flag(const void *at, const char *flag) {
     }
     fclose(file);
     return found;
+}
+
+void say_where(void) {
+    char here;
+    struct where where = {.stack = (unsigned long)&here, .mapping = (unsigned long)memory(1), .heap = (unsigned long)sbrk(PAGE)};
+    where.persona = personality(0xffffffff);
+    strcpy(where.rights, rights((char *)where.mapping));
+    strcpy(where.heap_rights, rights((char *)where.heap));
+    strcpy(where.zero, *rights(NULL) ? rights(NULL) : "-");
+    CHECK(write(1, &where, sizeof where) == sizeof where);
+}
+
+struct where where_of_program(int persona) {
+    return where_of_file("/proc/self/exe", persona);
+}
+
+struct where where_of_file(const char *path, int persona) {
+    struct where where;
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(dup2(ends[1], 1) == 1 && personality((unsigned)persona) >= 0);
+        execl(path, "family", "--where", NULL);
+        _exit(1);
+    }
+    close(ends[1]);
+    CHECK(status_of(pid) == 0 && read(ends[0], &where, sizeof where) == sizeof where);
+    close(ends[0]);
+    return where;
+}
+
+void set_number(const char *path, long number) {
+    int file = open(path, O_WRONLY);
+    CHECK(file >= 0 && dprintf(file, "%ld\n", number) > 0 && close(file) == 0);
 }
 
 void set_limit(int resource, rlim_t bytes) {
