@@ -10,6 +10,8 @@ mod index;
 mod io;
 mod lookup;
 mod quota;
+#[cfg(test)]
+mod tests;
 mod truncate;
 
 pub use io::PageBytes;

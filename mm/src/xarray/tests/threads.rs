@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use super::super::{Entry, Mark, Spare, StoreError, Value, XArray};
+use super::super::{Entry, Mark, Nodes, Slab, Spare, StoreError, Value, XArray};
 use super::Numbers;
 use super::things::{Poisoning, Things, Token};
 use crate::gfp::Gfp;
@@ -26,6 +26,15 @@ struct Shared<const N: usize> {
     source: Poisoning,
     done: AtomicBool,
     found: AtomicUsize,
+}
+
+/// Ends the readers' loops, also when the writer fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 impl<const N: usize> Shared<N> {
@@ -84,8 +93,8 @@ impl<const N: usize> Shared<N> {
                     }
                 });
             }
+            let _done = Done(&self.done);
             write(&mut Numbers(0x9e37_79b9_7f4a_7c15));
-            self.done.store(true, Relaxed);
         });
         self.array.lock().validate();
         rcu::barrier();
@@ -206,4 +215,37 @@ fn the_last_entry_moves_to_the_head() {
     });
     drop(shared);
     assert_eq!(things.used(), 0, "a reference was lost");
+}
+
+/// Of the very source that the kernel has: while a reader is in, what was taken out is not used again.
+#[test]
+fn a_node_outlives_its_readers() {
+    let _machine = HostMachine::new(16 << 20, 1);
+    let array = XArray::<Token>::new(Rank::PageIndex);
+    let mut spare = Spare::new();
+    let entry = |number| Entry::Value(Value::new(number).unwrap());
+    spare.fill(1, Gfp::KERNEL).unwrap();
+    let node = spare.pool().take().unwrap();
+    // SAFETY: taken just now.
+    unsafe { spare.pool().put(node) };
+    assert!(array.lock().insert(5, 0, entry(5), &mut spare).is_ok());
+    let guard = rcu::read();
+    assert!(array.lock().erase(5).is_some());
+    let mut others = Spare::<Slab>::new();
+    others.fill(20, Gfp::KERNEL).unwrap();
+    while let Some(other) = others.pool().take() {
+        assert_ne!(other, node, "a node was given to another under a reader");
+        // SAFETY: taken just now.
+        unsafe { Slab.free(other) };
+    }
+    drop(guard);
+    rcu::barrier();
+    others.fill(20, Gfp::KERNEL).unwrap();
+    let mut is_back = false;
+    while let Some(other) = others.pool().take() {
+        is_back |= other == node;
+        // SAFETY: taken just now.
+        unsafe { Slab.free(other) };
+    }
+    assert!(is_back, "it was never freed");
 }
