@@ -18,10 +18,11 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs each time: of every room with `unsafe` the tests that take it seconds.
-const MIRI_SHORT: [&str; 20] = [
+const MIRI_SHORT: [&str; 21] = [
     "addr::",
     "early::",
     "gfp::",
+    "lru::",
     "page::count",
     "page::folio",
     "maple::tests::faults",
