@@ -188,12 +188,15 @@ impl Layout {
                 self.locked_vm += part.pages();
                 each_page(&self.core, part, lru::mlock);
             }
-            (true, false) => {
-                self.locked_vm -= part.pages();
-                each_page(&self.core, part, lru::munlock);
-            }
+            (true, false) => self.let_go(part),
             _ => {}
         }
         Ok(())
+    }
+
+    /// What is mapped in `part` is not to be kept in memory for it any more.
+    pub(super) fn let_go(&mut self, part: VirtRange) {
+        self.locked_vm -= part.pages();
+        each_page(&self.core, part, lru::munlock);
     }
 }

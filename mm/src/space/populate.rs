@@ -121,9 +121,19 @@ impl Space {
         Ok(())
     }
 
-    /// As [`Space::try_populate`], for callers whom no failure concerns.
+    /// As [`Space::try_populate`], for callers whom no failure concerns: after one it goes on with the next mapping.
     pub(crate) fn populate(&self, range: VirtRange) {
-        // `mmap` has succeeded already: what is not there now is faulted in when it is used.
-        let _ = self.try_populate(range);
+        let mut rest = range;
+        while !rest.is_empty() {
+            let end = match self.layout.read().vmas.find(rest.start) {
+                Some(vma) => vma.end().min(range.end),
+                None => return,
+            };
+            // `mmap` has succeeded already: what is not there now is faulted in when it is used.
+            if let Err(MmError::Interrupted) = self.try_populate(VirtRange::new(rest.start, end)) {
+                return;
+            }
+            rest.start = end;
+        }
     }
 }

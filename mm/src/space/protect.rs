@@ -117,28 +117,29 @@ impl Space {
                 return Err(MmError::Invalid);
             }
         }
-        let mut gather = Gather::new(&self.core.tables);
-        let mut copies_wanted = false;
-        let prot = |flags| VmFlags::of_prot(reads.of_mapping(prot, flags));
-        let done = protect_range(&mut layout, &self.limits(), range, prot, &mut gather, &mut copies_wanted);
-        drop(gather);
-        drop(layout);
-        if copies_wanted {
-            self.populate(range);
+        let rights = |flags| VmFlags::of_prot(reads.of_mapping(prot, flags));
+        loop {
+            let mut gather = Gather::new(&self.core.tables);
+            let copies_wanted = protect_range(&mut layout, &self.limits(), range, rights, &mut gather)?;
+            drop(gather);
+            let Some(part) = copies_wanted else { return Ok(()) };
+            drop(layout);
+            self.populate(part);
+            range.start = part.end;
+            layout = self.layout.write_killable()?;
         }
-        done
     }
 }
 
-/// Mapping by mapping, up to the first hole or error; `rights` says what one with such flags is to allow.
+/// Mapping by mapping, up to the first hole or error; `rights` says what one with such flags is to allow. Stops behind what
+/// is locked, private and may be written from now on: its copies are to be made next (Linux: `mprotect_fixup`).
 fn protect_range(
     layout: &mut Layout,
     limits: &Limits,
     range: VirtRange,
     rights: impl Fn(VmFlags) -> VmFlags,
     gather: &mut Gather<'_>,
-    copies_wanted: &mut bool,
-) -> Result<(), MmError> {
+) -> Result<Option<VirtRange>, MmError> {
     let mut at = range.start;
     while at < range.end {
         let Some(vma) = layout.vmas.lookup(at) else { return Err(MmError::NoMemory) };
@@ -152,10 +153,12 @@ fn protect_range(
         // Locked memory that may be written from now on is not to fault for its copies later.
         let locked_only =
             old.intersection(VmFlags::WRITE | VmFlags::SHARED | VmFlags::LOCKED) == VmFlags::LOCKED;
-        *copies_wanted |= locked_only && flags.contains(VmFlags::WRITE);
+        if locked_only && flags.contains(VmFlags::WRITE) {
+            return Ok(Some(part));
+        }
         at = part.end;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// One mapping, or a part of it (Linux: `mprotect_fixup`).

@@ -318,16 +318,18 @@ impl Space {
 }
 
 impl Layout {
-    /// The mapping at `start` lost the pages of `range` to another address: it is locked no more, and if that was
-    /// all of it, its next page starts a new group.
+    /// The mapping at `start` lost the pages of `range` to another address: it is locked no more, nor are its pages
+    /// outside of `range`, which on Linux stay so until they go. If that was all of it, its next page starts a new group.
     fn unlock_emptied(&mut self, start: VirtAddr, range: VirtRange) {
         let Some(vma) = self.vmas.lookup_mut(start) else { return };
-        let unlocked = if vma.flags().contains(VmFlags::LOCKED) { vma.pages() } else { 0 };
+        let (was, whole) = (vma.flags(), vma.range());
         vma.flags -= VmFlags::LOCKED_MASK;
-        if vma.range() == range {
+        if whole == range {
             vma.anon.unlink(&self.core, vma.place());
             vma.anon = AnonChain::new();
         }
-        self.locked_vm -= unlocked;
+        if was.contains(VmFlags::LOCKED) {
+            self.let_go(whole);
+        }
     }
 }

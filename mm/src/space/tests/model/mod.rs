@@ -1,10 +1,13 @@
 //! Random operations against a model: a map from page to contents, rights and sharing.
 
+mod resident;
+
 use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use resident::Kept;
 
 /// Pages in which everything happens, across the border of two tables.
 const BASE: u64 = (2 << 20) - 24 * PAGE;
@@ -35,6 +38,7 @@ struct Page {
     own: Option<u8>,
     wiped: bool,
     left_out: bool,
+    kept: Kept,
 }
 
 /// A file, or shared memory: a byte a page, and how many pages it has.
@@ -43,14 +47,47 @@ struct Object {
     file: Option<(KArc<Mapping>, KArc<dyn VmFile>)>,
 }
 
+impl Page {
+    /// What a load finds; `None` beyond the end of the object.
+    fn byte(&self, objects: &[Object]) -> Option<u8> {
+        match (self.own, self.object) {
+            (Some(own), _) => Some(own),
+            (None, None) => Some(0),
+            (None, Some((object, index))) => objects[object].bytes.get(index as usize).copied(),
+        }
+    }
+
+    /// One of the same mapping, `pages` behind it.
+    fn after(&self, pages: u64) -> Self {
+        Self { object: self.object.map(|(object, page)| (object, page + pages)), own: None, ..self.clone() }
+    }
+}
+
 struct World {
     spaces: Vec<Option<KArc<Space>>>,
     models: Vec<BTreeMap<u64, Page>>,
     objects: Vec<Object>,
     random: Random,
+    seed: u64,
+    /// The operations so far: for whoever has to find out why one went wrong.
+    log: Vec<std::string::String>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let last = self.log.len().saturating_sub(40);
+            std::eprintln!("seed {}, after {} operations; the last:", self.seed, self.log.len());
+            self.log[last..].iter().for_each(|line| std::eprintln!("  {line}"));
+        }
+    }
 }
 
 impl World {
+    fn note(&mut self, what: core::fmt::Arguments<'_>) {
+        self.log.push(std::fmt::format(what));
+    }
+
     fn new(seed: u64) -> Self {
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let file = |byte: u8| {
@@ -63,6 +100,8 @@ impl World {
             models: vec![BTreeMap::new(); PROCESSES],
             objects: vec![file(101), file(102)],
             random,
+            seed,
+            log: Vec::new(),
         };
         world.spaces[0] = Some(new_space());
         world
@@ -105,7 +144,12 @@ impl World {
             46..=47 => self.truncate(),
             48..=50 => self.advise_fork(),
             51..=53 => self.lock(),
-            54..=75 => self.load(),
+            54..=56 => self.populate(),
+            57..=58 => self.punch(),
+            59..=61 => self.duplicate(),
+            62 => self.lock_all(),
+            63..=64 => self.advise(),
+            65..=80 => self.load(),
             _ => self.store(),
         }
     }
@@ -119,6 +163,9 @@ impl World {
         let kind = self.below(5);
         let file = self.below(2) as usize;
         let first = self.below(FILE_PAGES - 1);
+        self.note(format_args!(
+            "{process}: map {len} at {start}, rights {prot}, kind {kind}, file {file} from {first}"
+        ));
         let object = match kind {
             0 | 1 => {
                 map(&space, addr, len, prot, PRIVATE | FIXED).unwrap();
@@ -145,6 +192,7 @@ impl World {
                 own: None,
                 wiped: false,
                 left_out: false,
+                kept: Kept::No,
             };
             self.models[process].insert(start + page, new);
         }
@@ -153,6 +201,7 @@ impl World {
     fn unmap(&mut self) {
         let process = self.process();
         let (start, len) = self.range();
+        self.note(format_args!("{process}: unmap {len} at {start}"));
         let space = self.spaces[process].clone().unwrap();
         space.munmap(at(BASE + start * PAGE), len * PAGE).unwrap();
         self.models[process].retain(|page, _| !(start..start + len).contains(page));
@@ -162,6 +211,7 @@ impl World {
         let process = self.process();
         let (start, len) = self.range();
         let prot = self.prot();
+        self.note(format_args!("{process}: protect {len} at {start}, rights {prot}"));
         let space = self.spaces[process].clone().unwrap();
         let done = space.mprotect(at(BASE + start * PAGE), len * PAGE, prot);
         let model = &mut self.models[process];
@@ -170,7 +220,7 @@ impl World {
                 assert_eq!(done, Err(MmError::NoMemory));
                 return;
             };
-            page.prot = prot;
+            page.protect(&self.objects, prot);
         }
         assert_eq!(done, Ok(()));
     }
@@ -178,6 +228,7 @@ impl World {
     fn drop_pages(&mut self) {
         let process = self.process();
         let (start, len) = self.range();
+        self.note(format_args!("{process}: drop {len} at {start}"));
         let space = self.spaces[process].clone().unwrap();
         let done = space.madvise(at(BASE + start * PAGE), len * PAGE, abi::MADV_DONTNEED_LOCKED);
         let model = &mut self.models[process];
@@ -207,7 +258,11 @@ impl World {
             return;
         }
         let space = self.spaces[process].clone().unwrap();
+        self.note(format_args!("{process}: remap {old_len} at {start} to {new_len} at {to}, flags {flags}"));
         let (addr, target) = (at(BASE + start * PAGE), at(BASE + to * PAGE));
+        let whole = maps(&space)
+            .into_iter()
+            .find(|(start, pages, _)| (*start..start + pages * PAGE).contains(&addr.get()));
         let done = space.mremap(addr, old_len * PAGE, new_len * PAGE, flags, target);
         let model = &mut self.models[process];
         let clash = start < to + new_len && to < start + old_len;
@@ -239,6 +294,12 @@ impl World {
             for page in start..start + old_len {
                 model.get_mut(&page).unwrap().own = None;
             }
+            // The whole of the mapping is locked no more.
+            let (whole, pages, _) = whole.unwrap();
+            let first = (whole - BASE) / PAGE;
+            for page in first..first + pages {
+                model.entry(page).and_modify(|page| page.kept = Kept::No);
+            }
         } else {
             model.retain(|page, _| !(start..start + old_len).contains(page));
         }
@@ -249,11 +310,11 @@ impl World {
         for index in 0..new_len {
             let page = match taken.get(index as usize) {
                 Some(page) => page.clone(),
-                None => Page {
-                    object: last.object.map(|(object, page)| (object, page + 1 + index - taken.len() as u64)),
-                    own: None,
-                    ..last.clone()
-                },
+                None => {
+                    let mut new = last.after(1 + index - taken.len() as u64);
+                    new.keep(&self.objects, new.kept);
+                    new
+                }
             };
             model.insert(end + index, page);
         }
@@ -262,15 +323,20 @@ impl World {
     fn fork(&mut self) {
         let parent = self.process();
         let Some(child) = (0..PROCESSES).find(|process| self.spaces[*process].is_none()) else { return };
+        self.note(format_args!("{parent}: fork {child}"));
         self.spaces[child] = Some(self.spaces[parent].as_ref().unwrap().fork().unwrap());
         let mut model = self.models[parent].clone();
         model.retain(|_, page| !page.left_out);
-        model.values_mut().filter(|page| page.wiped).for_each(|page| page.own = None);
+        for page in model.values_mut() {
+            page.own = page.own.filter(|_| !page.wiped);
+            page.kept = Kept::No;
+        }
         self.models[child] = model;
     }
 
     fn exit(&mut self) {
         let process = self.process();
+        self.note(format_args!("{process}: exit"));
         if self.spaces.iter().filter(|space| space.is_some()).count() > 1 {
             self.spaces[process] = None;
             self.models[process].clear();
@@ -279,6 +345,7 @@ impl World {
 
     fn truncate(&mut self) {
         let (object, pages) = (self.below(2) as usize, self.below(FILE_PAGES + 1));
+        self.note(format_args!("truncate file {object} to {pages}"));
         self.objects[object].file.as_ref().unwrap().0.set_size(pages * PAGE).unwrap();
         self.objects[object].bytes.resize(pages as usize, 0);
         for page in self.models.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -293,6 +360,7 @@ impl World {
         let (start, len) = self.range();
         let advice = [abi::MADV_WIPEONFORK, abi::MADV_KEEPONFORK, abi::MADV_DONTFORK, abi::MADV_DOFORK]
             [self.below(4) as usize];
+        self.note(format_args!("{process}: advice {advice} for {len} at {start}"));
         let space = self.spaces[process].clone().unwrap();
         let done = space.madvise(at(BASE + start * PAGE), len * PAGE, advice);
         for page in start..start + len {
@@ -308,20 +376,6 @@ impl World {
                 _ => page.left_out = advice == abi::MADV_DONTFORK,
             }
         }
-    }
-
-    fn lock(&mut self) {
-        let process = self.process();
-        let (start, len) = self.range();
-        let space = self.spaces[process].clone().unwrap();
-        let addr = at(BASE + start * PAGE);
-        let done = match self.below(3) {
-            0 => space.mlock(addr, len * PAGE, 0),
-            1 => space.mlock(addr, len * PAGE, abi::MLOCK_ONFAULT),
-            _ => space.munlock(addr, len * PAGE),
-        };
-        // Which pages are there is nobody's business; a hole, no access or the end of a file is an error.
-        assert!(matches!(done, Ok(()) | Err(MmError::NoMemory)));
     }
 
     fn load(&mut self) {
@@ -341,18 +395,13 @@ impl World {
         if page.prot == 0 {
             return Err(accerr(addr));
         }
-        match (page.own, page.object) {
-            (Some(own), _) => Ok(own),
-            (None, None) => Ok(0),
-            (None, Some((object, index))) => {
-                self.objects[object].bytes.get(index as usize).copied().ok_or(sigbus(addr))
-            }
-        }
+        page.byte(&self.objects).ok_or(sigbus(addr))
     }
 
     fn store(&mut self) {
         let (process, page) = (self.process(), self.below(PAGES));
         let value = self.below(100) as u8;
+        self.note(format_args!("{process}: store {value} to {page}"));
         let addr = at(BASE + page * PAGE);
         let got = store(self.spaces[process].as_ref().unwrap(), addr, value);
         let expected = match self.models[process].get(&page) {
@@ -383,23 +432,38 @@ impl World {
     }
 }
 
+/// Runs `steps` operations, and looks at everything after each `every` of them.
+fn run(seed: u64, steps: u32, every: u32) {
+    let _machine = Machine::new();
+    let mut world = World::new(seed);
+    for step in 0..steps {
+        world.step();
+        if step % every == 0 {
+            world.spaces.iter().flatten().for_each(|space| space.validate());
+            let all: Vec<&Space> = world.spaces.iter().flatten().map(|space| &**space).collect();
+            super::rmap::compare(&all);
+        }
+        if step % 100 == 0 {
+            world.validate();
+        }
+    }
+    world.validate();
+}
+
 #[test]
 fn random_operations_agree_with_the_model() {
-    for seed in 1..=24 {
-        let _machine = Machine::new();
-        let mut world = World::new(seed);
-        for step in 0..1000 {
-            world.step();
-            // After each step of some, since it takes a while.
-            if seed <= 2 || step % 16 == 0 {
-                world.spaces.iter().flatten().for_each(|space| space.validate());
-                let all: Vec<&Space> = world.spaces.iter().flatten().map(|space| &**space).collect();
-                super::rmap::compare(&all);
-            }
-            if step % 100 == 0 {
-                world.validate();
-            }
-        }
-        world.validate();
-    }
+    // After each step of some, since it takes a while.
+    (1..=24).for_each(|seed| run(seed, 1000, if seed <= 2 { 1 } else { 16 }));
+}
+
+/// Minutes: `cargo xtask test --long`.
+#[test]
+#[ignore = "only under --long"]
+fn a_million_random_operations_agree_with_the_model() {
+    // The shared memory that a world has seen stays in it, and so a world does not last long.
+    let one = |first: u64| (0..250).for_each(|world| run(1000 + 2 * world + first, 2000, 1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| one(0));
+        scope.spawn(|| one(1));
+    });
 }
