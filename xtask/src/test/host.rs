@@ -91,6 +91,13 @@ pub(super) fn steps(options: &TestOptions) -> Vec<Step<'static>> {
     steps.push(cargo("lint bench", lint_bench, &["clippy", "--release", "--quiet", "--", "-D", "warnings"]));
     steps.push(cargo("host tests", build::cargo(), &["test", "--quiet", "--workspace", "--exclude", "rux"]));
     steps.push(rows::step());
+    steps.push(Step::new("host tests, at length", move || match long {
+        true => {
+            shell::run(build::cargo().args(["test", "--quiet", "-p", "rux-mm", "--lib", "--", "--ignored"]))
+                .map(|()| Outcome::Passed)
+        }
+        false => Ok(Outcome::Skipped("only under --long".into())),
+    }));
     let mut loom = build::cargo();
     loom.env("RUSTFLAGS", "--cfg loom").arg("test").arg("--target-dir").arg(paths::target().join("loom"));
     steps.push(cargo("loom", loom, &["--quiet", "--release", "-p", "rux-mm", "--test", "loom*"]));

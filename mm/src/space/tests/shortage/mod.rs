@@ -1,5 +1,7 @@
 //! Every operation with its n-th allocation failing: it says so, and nothing is lost.
 
+mod every;
+
 use super::*;
 use crate::inject::{Then, fail_after};
 use crate::space::StackRights;
