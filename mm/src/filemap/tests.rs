@@ -108,7 +108,7 @@ fn a_write_without_memory_leaves_the_index_whole() {
         }
         failures += passed;
     }
-    assert!(failures >= 7 + 1 + 2 + 1, "only {failures} failed");
+    assert!(failures > 10, "only {failures} failed");
     assert_eq!(file.index.lock().validate(), (7, 7));
     file.set_size(0).unwrap();
     assert!(file.index.is_empty() && quota.used() == 0);
