@@ -5,6 +5,8 @@
 
 use core::ptr::NonNull;
 
+use arrayvec::ArrayVec;
+
 use super::node::{FREE, Node, Slot};
 use super::path::{MAX_LEVELS, Path};
 use super::pool::Pool;
@@ -13,27 +15,24 @@ use super::root::Root;
 
 /// Nodes that one change took out: at the most one on each level, and the top.
 pub(super) struct Doomed<const N: usize> {
-    nodes: [Option<NonNull<Node<N>>>; MAX_LEVELS + 1],
-    len: usize,
+    nodes: ArrayVec<NonNull<Node<N>>, { MAX_LEVELS + 1 }>,
 }
 
 impl<const N: usize> Doomed<N> {
     #[inline(always)]
     pub(super) const fn new() -> Self {
-        Self { nodes: [None; MAX_LEVELS + 1], len: 0 }
+        Self { nodes: ArrayVec::new_const() }
     }
 
     pub(super) fn push(&mut self, node: &Node<N>) {
-        if let Some(slot) = self.nodes.get_mut(self.len) {
-            *slot = Some(node.as_ptr());
-            self.len += 1;
-        }
+        let pushed = self.nodes.try_push(node.as_ptr());
+        debug_assert!(pushed.is_ok(), "more nodes than levels");
     }
 
     /// After the change, and when nothing refers to them.
     #[inline(always)]
-    pub(super) fn retire(self, retire: &impl Retire<N>) {
-        for node in self.nodes.into_iter().take(self.len).flatten() {
+    pub(super) fn retire(&self, retire: &impl Retire<N>) {
+        for &node in &self.nodes {
             // SAFETY: the change took it out of the tree, and whoever made it is done with it.
             unsafe { retire.retire(node) };
         }

@@ -6,6 +6,8 @@
 use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};
 
+use arrayvec::ArrayVec;
+
 use super::balance::{Doomed, refill, split};
 use super::node::{FREE, Node, Slot};
 use super::path::{MAX_LEVELS, Path};
@@ -176,7 +178,8 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         let mut path = Path::new();
         path.go(&self.root, addr)?;
         let entry = path.entry().filter(|entry| entry.start <= addr)?;
-        let doomed = take_out(&self.root, &mut path, 1);
+        let mut doomed = Doomed::new();
+        take_out(&self.root, &mut path, 1, &mut doomed);
         self.len -= 1;
         doomed.retire(retire);
         Some(entry)
@@ -206,14 +209,13 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
             if count == 0 {
                 return;
             }
-            let mut taken = [None; N];
-            for (slot, from) in taken.iter_mut().zip(at..at + count) {
-                *slot = Found::of(leaf.get(from));
-            }
-            let doomed = take_out(&self.root, &mut path, count);
+            let taken: ArrayVec<Found, N> =
+                (at..at + count).filter_map(|at| Found::of(leaf.get(at))).take(N).collect();
+            let mut doomed = Doomed::new();
+            take_out(&self.root, &mut path, count, &mut doomed);
             self.len -= count;
             doomed.retire(retire);
-            taken.into_iter().flatten().for_each(&mut out);
+            taken.iter().copied().for_each(&mut out);
         }
     }
 
@@ -277,9 +279,9 @@ fn empty<const N: usize>(node: &Node<N>, retire: &impl Retire<N>, out: &mut impl
 }
 
 /// Takes `count` entries out of the leaf at the place; all of them only if the leaf is the last one.
-fn take_out<const N: usize>(root: &Root<N>, path: &mut Path<'_, N>, count: usize) -> Doomed<N> {
-    let mut doomed = Doomed::new();
-    let Some((leaf, at)) = path.leaf() else { return doomed };
+/// Nodes that are not needed any more go to `doomed`.
+fn take_out<const N: usize>(root: &Root<N>, path: &mut Path<'_, N>, count: usize, doomed: &mut Doomed<N>) {
+    let Some((leaf, at)) = path.leaf() else { return };
     let floor = path.floor();
     let last_end = leaf.hi(at + count - 1);
     let gap = if count == 1 { leaf.lo(at) - floor } else { FREE };
@@ -300,11 +302,10 @@ fn take_out<const N: usize>(root: &Root<N>, path: &mut Path<'_, N>, count: usize
             }
         }
         if left < Node::<N>::FEW && path.top() > 0 {
-            refill(root, path, 0, &mut doomed);
+            refill(root, path, 0, doomed);
         }
     }
     root.count.write_end();
-    doomed
 }
 
 /// What the nodes filled so far hold is seen by readers who find pointers to them from here on.

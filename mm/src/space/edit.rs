@@ -216,10 +216,7 @@ impl Layout {
 
     /// The mapping at `start`, which is locked, is at `to` from now on, which overlaps no other.
     fn resize(&mut self, start: VirtAddr, to: Place, ties: &mut Ties<'_>) {
-        if let Some(vma) = self.vmas.lookup(start) {
-            ties.resize(&self.core, vma, to);
-        }
-        self.vmas.resize(start, to.range, to.pgoff);
+        self.vmas.resize(start, to.range, to.pgoff, |vma| ties.resize(&self.core, vma, to));
     }
 
     /// As [`Layout::resize`], of a mapping alone, which is locked here.

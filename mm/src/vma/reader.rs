@@ -122,7 +122,7 @@ mod tests {
 
     /// A mapping of pages 10 to 20 is found; another hart does `change` to the store; then the mapping is locked for page 15.
     fn found_before(change: impl FnOnce(&mut VmaTree) + Send, check: impl FnOnce(Option<VmaGuard<'_>>)) {
-        let machine = HostMachine::new(16 << 20, 2);
+        let machine = HostMachine::new(2 << 20, 2);
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL).unwrap(), Gfp::KERNEL).unwrap();
         let mut tree = VmaTree::new(core).unwrap();
         let readers = tree.readers();
@@ -193,7 +193,7 @@ mod tests {
         for (start, end) in [(10, 15), (16, 20)] {
             let change = |tree: &mut VmaTree| {
                 tree.lock(addr(15)).unwrap();
-                tree.resize(addr(10), range(start, end), start);
+                tree.resize(addr(10), range(start, end), start, |_| ());
                 tree.end_write();
             };
             found_before(change, |found| assert!(found.is_none()));
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "lock order"))]
     fn who_has_what_a_fault_waits_for_is_found_out() {
-        let _machine = HostMachine::new(16 << 20, 1);
+        let _machine = HostMachine::new(2 << 20, 1);
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL).unwrap(), Gfp::KERNEL).unwrap();
         let readers = VmaTree::new(core).unwrap().readers();
         let lock = crate::sync::Mutex::new(Rank::Folio, ());

@@ -5,6 +5,8 @@
 //! to a mapping that is locked: who has the tree exclusively is the writer whose time it is. What may fail is
 //! [`VmaTree::reserve`] alone, so that an operation fails before its first change or not at all.
 
+use core::ptr::NonNull;
+
 use super::cell::{VmaBox, VmaCell};
 use super::reader::VmaReaders;
 use crate::addr::{VirtAddr, VirtRange};
@@ -142,6 +144,7 @@ impl VmaTree {
     pub(crate) fn lookup_mut(&mut self, addr: VirtAddr) -> Option<&mut Vma> {
         let cell = self.tree.lookup(addr.get())?.value;
         cell.write(&self.core.write_time);
+        debug_assert!(cell.is_write_locked(&self.core.write_time), "changed and not locked");
         // SAFETY: it is locked, and the tree is borrowed exclusively.
         Some(unsafe { cell.vma_mut() })
     }
@@ -197,16 +200,16 @@ impl VmaTree {
     pub(crate) fn split(&mut self, upper: VmaBox) -> Result<(), VmaBox> {
         let at = upper.start();
         let Some(whole) = self.tree.lookup(at.get()) else { return Err(upper) };
+        let (low, cell) = (whole.start, NonNull::from(whole.value));
         debug_assert!(
             whole.value.is_write_locked(&self.core.write_time),
             "not locked: what is split at {at:?}"
         );
-        let low = whole.start;
+        whole.value.write(&self.core.write_time);
         upper.lock_new(&self.core.write_time);
         self.tree.split(low, at.get(), at.get(), upper).map_err(InsertError::into_value)?;
-        if let Some(vma) = self.lookup_mut(VirtAddr::new(low)) {
-            vma.range = VirtRange::new(vma.range.start, at);
-        }
+        // SAFETY: in the tree still, and locked; the tree is borrowed exclusively.
+        unsafe { cell.as_ref().vma_mut() }.range.end = at;
         Ok(())
     }
 
@@ -240,15 +243,25 @@ impl VmaTree {
     }
 
     /// Gives the mapping that `addr` is in, and that is locked, another range, which overlaps no other mapping and
-    /// leaves the order as it is, and another offset.
+    /// leaves the order as it is, and another offset. `tell` is shown it before.
     #[track_caller]
-    pub(crate) fn resize(&mut self, addr: VirtAddr, range: VirtRange, pgoff: u64) {
+    pub(crate) fn resize(&mut self, addr: VirtAddr, range: VirtRange, pgoff: u64, tell: impl FnOnce(&Vma)) {
+        let Some(entry) = self.tree.lookup(addr.get()) else {
+            return debug_assert!(false, "no mapping at {addr:?}");
+        };
+        let cell = NonNull::from(entry.value);
+        debug_assert!(
+            entry.value.is_write_locked(&self.core.write_time),
+            "not locked: what becomes {range:?}"
+        );
+        entry.value.write(&self.core.write_time);
+        tell(vma_of(entry.value));
         let resized = self.tree.resize(addr.get(), range.start.get(), range.end.get());
-        debug_assert!(resized, "no mapping at {addr:?}, or another in {range:?}");
-        debug_assert!(self.is_locked_in(range), "not locked: what becomes {range:?}");
-        if resized && let Some(vma) = self.lookup_mut(range.start) {
-            vma.range = range;
-            vma.pgoff = pgoff;
+        debug_assert!(resized, "another mapping in {range:?}");
+        if resized {
+            // SAFETY: in the tree still, and locked; the tree is borrowed exclusively.
+            let vma = unsafe { cell.as_ref().vma_mut() };
+            (vma.range, vma.pgoff) = (range, pgoff);
         }
     }
 
@@ -368,7 +381,7 @@ mod tests {
         assert_eq!(tree.lookup(addr(14)).map(Vma::range), Some(VirtRange::new(addr(10), addr(15))));
         assert_eq!(tree.lookup(addr(15)).map(Vma::flags), Some(VmFlags::WRITE));
         assert!(tree.iter_back().map(Vma::pages).eq([5, 5]));
-        tree.resize(addr(15), VirtRange::new(addr(17), addr(19)), 9);
+        tree.resize(addr(15), VirtRange::new(addr(17), addr(19)), 9, |vma| assert_eq!(vma.pages(), 5));
         tree.validate();
         assert_eq!(tree.overlapping(VirtRange::new(addr(14), addr(17))).count(), 1);
         assert_eq!(tree.find(addr(16)).map(Vma::pgoff), Some(9));

@@ -18,7 +18,7 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs each time: of every room with `unsafe` the tests that take it seconds.
-const MIRI_SHORT: [&str; 21] = [
+const MIRI_SHORT: [&str; 22] = [
     "addr::",
     "early::",
     "gfp::",
@@ -40,6 +40,7 @@ const MIRI_SHORT: [&str; 21] = [
     "paging::tests::a_walk",
     "paging::tests::empty_tables",
     "rmap::imap::",
+    "vma::reader",
 ];
 
 /// What Miri runs besides under `--long`, which takes it many minutes: without its rules of aliasing, whose books of
