@@ -1,14 +1,12 @@
 //! First touch of a page of a file (Linux: `do_fault`): a read maps the cache's page and those around it
 //! that are there, a private store a copy, a shared store the page itself.
 
-use arrayvec::ArrayVec;
-
 use super::{Access, Fault, Step, step};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use crate::error::AllocError;
 use crate::filemap::{FileError, Mapping};
 use crate::gfp::Gfp;
-use crate::page::PageFlags;
+use crate::page::{Folio, PageFlags};
 use crate::page_alloc::FolioRef;
 use crate::paging::{Bits, Entry};
 use crate::rmap::map_page;
@@ -112,29 +110,25 @@ impl Fault<'_> {
         let start = self.addr.align_down(window).max(self.vma.start());
         let end = (self.addr.align_down(window) + window).min(self.vma.end());
         let first = self.vma.page_index(start);
-        let mut found = ArrayVec::<(u64, FolioRef), AROUND>::new();
-        mapping.find_range(first, (end - start) >> PAGE_SHIFT, &mut found);
-        if found.len() < 2 {
-            return;
-        }
         let Some(guard) = self.core.tables.find_pte(self.addr) else { return };
         let entry = self.read_entry();
-        for (index, folio) in found {
+        mapping.for_each_uptodate(first, (end - start) >> PAGE_SHIFT, |index, folio| {
             let at: VirtAddr = start + ((index - first) << PAGE_SHIFT);
             let slot = guard.slot_of(at);
             if !slot.get().is_none() {
-                continue;
+                return;
             }
-            let mapped = folio.clone();
-            let Some(locked) = folio.try_lock() else { continue };
+            let page = Folio::of(folio.head());
+            let Some(locked) = page.try_lock() else { return };
             if mapping.owns(&locked, index) && locked.is_uptodate() && index < mapping.end_index() {
-                let entry = entry(&mapped);
-                // A page that cannot be counted once more is left to its own fault.
-                if map_page(self.core, slot, mapped, entry).is_ok() {
+                let entry = entry(&folio);
+                // A page that cannot be counted once more is left to its own fault. It stays the file's, and so stays
+                // there, while it is locked.
+                if map_page(self.core, slot, folio, entry).is_ok() {
                     self.lock_page(&locked);
                 }
             }
-        }
+        });
     }
 
     /// A copy of the page, at once (Linux: `do_cow_fault`).

@@ -63,20 +63,16 @@ impl Mapping {
         self.find(index).filter(|folio| folio.is_uptodate())
     }
 
-    /// Adds the pages that are in the cache and can be read, of `count` from `first` on, to `found`, as far as that
-    /// has room. One that comes or goes meanwhile may be left out.
-    pub(crate) fn find_range<const N: usize>(
-        &self,
-        first: u64,
-        count: u64,
-        found: &mut ArrayVec<(u64, FolioRef), N>,
-    ) {
+    /// Shows `each` the pages that are in the cache and can be read, of `count` from `first` on, with their numbers. One
+    /// that comes or goes meanwhile may be left out. `each` does not sleep.
+    #[inline(always)]
+    pub(crate) fn for_each_uptodate(&self, first: u64, count: u64, mut each: impl FnMut(u64, FolioRef)) {
         let Some(more) = count.checked_sub(1) else { return };
         self.index.for_each(&rcu::read(), first, first.saturating_add(more), |at, folio| {
             if folio.is_uptodate() {
-                found.push((at, folio));
+                each(at, folio);
             }
-            !found.is_full()
+            true
         });
     }
 }

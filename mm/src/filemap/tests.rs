@@ -53,11 +53,7 @@ fn a_page_that_is_found_is_none_of_another_file() {
                         check(&folio, index);
                         found.fetch_add(1, Relaxed);
                     }
-                    let mut around = ArrayVec::<_, 16>::new();
-                    one.find_range(index, 16, &mut around);
-                    for (index, folio) in around {
-                        check(&folio, index);
-                    }
+                    one.for_each_uptodate(index, 16, |index, folio| check(&folio, index));
                 }
             });
         }
