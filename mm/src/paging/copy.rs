@@ -5,6 +5,7 @@
 
 use super::entry::{Entry, Prot};
 use super::gather::Gather;
+use super::group::{GROUP, GROUP_BYTES, Group, Stale};
 use super::level::{Level, Pmd, Pte, Upper};
 use super::table::{Slot, Table};
 use super::tables::{NoPte, PageTables};
@@ -258,16 +259,31 @@ impl Walker for Mover<'_, '_> {
             if !parent.holds() {
                 return Ok(Look::Again);
             }
-            for (index, (slot, to_slot)) in slots.iter().zip(to_slots).enumerate() {
-                if slot.get().is_none() {
-                    continue;
+            let mut stale = Stale::NONE;
+            let ((groups, rest), (to_groups, to_rest)) =
+                (slots.as_chunks::<GROUP>(), to_slots.as_chunks::<GROUP>());
+            // Where the groups begin that were moved whole, one after the other, and are not in `stale` yet.
+            let mut run = at;
+            for (group, to_group) in groups.iter().zip(to_groups) {
+                let next = at + GROUP_BYTES;
+                match Group::of(group) {
+                    Group::InUse(entries) => {
+                        group.iter().for_each(|slot| slot.set_known(Entry::NONE));
+                        to_group.iter().zip(entries).for_each(|(slot, entry)| slot.set(entry));
+                    }
+                    what => {
+                        stale.add(run, at - run);
+                        if what != Group::Empty {
+                            move_some(group, to_group, at, &mut stale);
+                        }
+                        run = next;
+                    }
                 }
-                let entry = slot.take();
-                if entry.is_valid() {
-                    self.gather.changed(at + (index * PAGE_SIZE) as u64, Pte::BYTES);
-                }
-                to_slot.set(entry);
+                at = next;
             }
+            stale.add(run, at - run);
+            move_some(rest, to_rest, at, &mut stale);
+            stale.tell(self.gather);
             // Before the locks go: who finds the page at its new address and takes its right to write
             // away would fence that address alone.
             self.gather.fence();
@@ -275,6 +291,21 @@ impl Walker for Mover<'_, '_> {
             at = end;
         }
         Ok(Look::Done)
+    }
+}
+
+/// Moves entries one by one; the first is that of `at`.
+#[inline(always)]
+fn move_some(slots: &[Slot<Pte>], to: &[Slot<Pte>], mut at: VirtAddr, stale: &mut Stale) {
+    for (slot, to) in slots.iter().zip(to) {
+        if !slot.get_locked().is_none() {
+            let entry = slot.take();
+            if entry.is_valid() {
+                stale.add(at, Pte::BYTES);
+            }
+            to.set(entry);
+        }
+        at = at + PAGE_SIZE as u64;
     }
 }
 
