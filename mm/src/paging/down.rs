@@ -261,7 +261,7 @@ mod tests {
         let mut gather = super::super::Gather::new(&tables);
         let all = crate::addr::VirtRange::new(VirtAddr::ZERO, tables.mode().user_end());
         tables.free_tables(all, all.start, all.end, &mut gather);
-        drop(gather);
+        gather.finish();
         assert!(tables.quick_lock(addr).is_none());
     }
 }

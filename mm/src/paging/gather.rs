@@ -127,6 +127,18 @@ impl<'a> Gather<'a> {
         (self.start, self.end) = (VirtAddr::new(u64::MAX), VirtAddr::ZERO);
     }
 
+    /// As [`Gather::flush`], where perhaps nothing changed: what dropping does, without moving it there.
+    #[inline]
+    pub fn finish(&mut self) {
+        if self.room != INLINE
+            || self.end != VirtAddr::ZERO
+            || !self.freed.is_null()
+            || !self.blocks.is_empty()
+        {
+            self.flush();
+        }
+    }
+
     /// Fences, then frees.
     pub fn flush(&mut self) {
         self.fence();
@@ -157,12 +169,6 @@ impl<'a> Gather<'a> {
 impl Drop for Gather<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.room != INLINE
-            || self.end != VirtAddr::ZERO
-            || !self.freed.is_null()
-            || !self.blocks.is_empty()
-        {
-            self.flush();
-        }
+        self.finish();
     }
 }

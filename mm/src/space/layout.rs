@@ -197,7 +197,7 @@ impl Layout {
         if let Some(lowest) = group {
             self.free_tables_of(lowest, VirtAddr::ZERO, &mut gather);
         }
-        drop(gather);
+        gather.finish();
         self.vmas.clear(|vma| removed.push(vma));
         debug_assert_eq!(self.core.usage(), Usage::default(), "pages left behind");
         account::uncharge(committed);

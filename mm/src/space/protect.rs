@@ -121,7 +121,7 @@ impl Space {
         loop {
             let mut gather = Gather::new(&self.core.tables);
             let copies_wanted = protect_range(&mut layout, &self.limits(), range, rights, &mut gather)?;
-            drop(gather);
+            gather.finish();
             let Some(part) = copies_wanted else { return Ok(()) };
             drop(layout);
             self.populate(part);

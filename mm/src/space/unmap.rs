@@ -68,7 +68,7 @@ impl Space {
         }
         let (floor, ceiling) = layout.surroundings(range);
         core.tables.free_tables(range, floor, ceiling, &mut gather);
-        drop(gather);
+        gather.finish();
         if flags.contains(VmFlags::ACCOUNT) {
             account::uncharge(range.pages());
         }
@@ -106,7 +106,7 @@ impl Space {
         layout.remove_range(range, removed);
         let (floor, ceiling) = layout.surroundings(range);
         core.tables.free_tables(range, floor, ceiling, &mut gather);
-        drop(gather);
+        gather.finish();
         account::uncharge(committed);
     }
 }
