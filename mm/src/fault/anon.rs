@@ -40,9 +40,7 @@ impl Fault<'_> {
 
     /// A page for this mapping alone, which nobody has seen yet; or what is in the way.
     pub(super) fn new_page(&self, gfp: Gfp) -> Result<FolioRef, Step> {
-        if !self.vma.anon.is_some() {
-            self.prepare_group()?;
-        }
+        self.have_group()?;
         let Ok(folio) = alloc_folio(gfp, Order::ZERO) else { return Err(Step::Oom) };
         folio.set_mapping(MappingWord::Anon(self.vma.anon.word()));
         folio.set_index(self.vma.page_index(self.addr));
@@ -50,6 +48,12 @@ impl Fault<'_> {
         lru::add(&folio);
         self.lock_page(&folio);
         Ok(folio)
+    }
+
+    /// Sees to it that there is a group for the mapping's anonymous pages.
+    #[inline(always)]
+    pub(super) fn have_group(&self) -> Result<(), Step> {
+        if self.vma.anon.is_some() { Ok(()) } else { self.prepare_group() }
     }
 
     /// The mapping gets a group for its anonymous pages, which takes a look at its neighbours (Linux:

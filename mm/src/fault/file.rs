@@ -8,7 +8,7 @@ use crate::filemap::{FileError, Mapping};
 use crate::gfp::Gfp;
 use crate::page::{Folio, PageFlags};
 use crate::page_alloc::FolioRef;
-use crate::paging::{Bits, Entry};
+use crate::paging::{Bits, Entry, Level, Pmd};
 use crate::rmap::map_page;
 use crate::slab::KArc;
 use crate::vma::{SpecialMapping, VmFlags};
@@ -45,9 +45,12 @@ impl Fault<'_> {
     }
 
     fn read(&self, mapping: &KArc<Mapping>, index: u64) -> Step {
-        let folio = step!(self.cached(mapping, index));
-        let step = self.map_cached(mapping, index, folio, self.read_entry());
-        if matches!(step, Step::Done) {
+        let step = match self.cached(mapping, index) {
+            Ok(folio) => self.map_cached(mapping, index, folio, self.read_entry()),
+            Err(step) => step,
+        };
+        // Linux looks around before it finds that there is no such page.
+        if matches!(step, Step::Done | Step::Sigbus) {
             self.map_around(mapping);
             self.fence_if_executable();
         }
@@ -108,7 +111,9 @@ impl Fault<'_> {
     fn map_around(&self, mapping: &Mapping) {
         let window = (AROUND * PAGE_SIZE) as u64;
         let start = self.addr.align_down(window).max(self.vma.start());
-        let end = (self.addr.align_down(window) + window).min(self.vma.end());
+        // As long as a whole window where it begins late, but within one table.
+        let table_end = self.addr.align_down(Pmd::BYTES) + Pmd::BYTES;
+        let end = (start + window).min(self.vma.end()).min(table_end);
         let first = self.vma.page_index(start);
         let Some(guard) = self.core.tables.find_pte(self.addr) else { return };
         let entry = self.read_entry();
@@ -133,6 +138,8 @@ impl Fault<'_> {
 
     /// A copy of the page, at once (Linux: `do_cow_fault`).
     fn private_write(&self, mapping: &KArc<Mapping>, index: u64) -> Step {
+        // First of all, as Linux: that there is no such page is found later.
+        step!(self.have_group());
         let folio = step!(self.cached(mapping, index));
         let new = step!(self.new_page(Gfp::HIGHUSER_MOVABLE));
         let Some(locked) = folio.try_lock() else { return Step::Locked(folio.clone()) };

@@ -3,7 +3,7 @@
 use crate::addr::{PAGE_SHIFT, VirtAddr, VirtRange};
 use crate::rmap::Place;
 use crate::space::{Layout, Limits, MMAP_MIN_ADDR, MmError, STACK_GUARD_GAP, Space, account};
-use crate::vma::VmFlags;
+use crate::vma::{VmFlags, group_of_neighbour};
 
 impl Space {
     /// Makes the stack above `addr` reach down to it. Takes `mmap_lock` for writing.
@@ -38,6 +38,10 @@ impl Layout {
             && addr - below.end() < STACK_GUARD_GAP
         {
             return Err(MmError::NoMemory);
+        }
+        // As on Linux, which locks its group while it moves; so that the promise for it is kept from now on.
+        if !vma.anon.is_some() {
+            vma.anon.prepare(group_of_neighbour(vma, &self.vmas), &self.core, vma.place())?;
         }
         let pages = (old.start - addr) >> PAGE_SHIFT;
         if !self.may_expand(limits, flags, pages)
