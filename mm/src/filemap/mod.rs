@@ -293,7 +293,7 @@ impl Mapping {
 
     /// Takes page `index` out again if it is `folio`, nobody else has found it, and nothing was written
     /// to it.
-    fn remove_unused(&self, index: u64, folio: &FolioRef) {
+    pub(crate) fn remove_unused(&self, index: u64, folio: &FolioRef) {
         // Whoever has it locked may be on its way from the folio to this file.
         let Some(_locked) = folio.try_lock() else { return };
         let removed = {

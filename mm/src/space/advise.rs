@@ -21,7 +21,7 @@ enum Advice {
     Flags(VmFlags, VmFlags),
     /// Drops the pages (`MADV_DONTNEED`, `MADV_DONTNEED_LOCKED`, `MADV_FREE`).
     Drop,
-    /// Makes them old, or nothing: without swap none can be paged out, nor can one of a file that is memory itself.
+    /// Makes them old, lets them go where they have another place, or nothing.
     Hint,
 }
 
@@ -71,7 +71,19 @@ impl Space {
                     },
                 )
             }
-            abi::MADV_WILLNEED | abi::MADV_PAGEOUT => {
+            abi::MADV_PAGEOUT => {
+                let layout = self.layout.read();
+                each_part(
+                    range,
+                    |at| layout.vmas.find(at),
+                    |vma, part| {
+                        allowed(vma, advice)?;
+                        self.page_out(vma, part);
+                        Ok(())
+                    },
+                )
+            }
+            abi::MADV_WILLNEED => {
                 let layout = self.layout.read();
                 each_part(range, |at| layout.vmas.find(at), |vma, _| allowed(vma, advice).map(|_| ()))
             }

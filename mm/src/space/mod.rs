@@ -20,6 +20,7 @@ mod limits;
 mod lock;
 mod map;
 mod mmap_lock;
+mod pageout;
 mod place;
 mod populate;
 mod protect;

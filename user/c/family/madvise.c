@@ -118,12 +118,33 @@ static void pages(void) {
         CHECK(shared[PAGE] == 'b' && madvise(shared, 2 * PAGE, MADV_COLD) == 0 && resident(shared, 2) == 2);
         CHECK(madvise(at, 2 * PAGE, MADV_COLD) == 0 && resident(at, 2) == 2 && at[PAGE] == 'b' && can_write(at));
     }
-    ROW("madvise", "MADV_PAGEOUT", "without swap neither private memory nor tmpfs has another place: all stays") {
-        int file = letters_file(2, NULL);
-        char *at = letters(2), *shared = shared_file(file, 2);
-        CHECK(shared[PAGE] == 'b' && madvise(shared, 2 * PAGE, MADV_PAGEOUT) == 0 && resident(shared, 2) == 2);
-        CHECK(madvise(at, 2 * PAGE, MADV_PAGEOUT) == 0 && resident(at, 2) == 2);
-        CHECK(at[PAGE] == 'b' && can_write(at) && shared[0] == 'a');
+    ROW("madvise", "MADV_PAGEOUT", "without swap private memory stays") {
+        char *at = letters(2);
+        CHECK(madvise(at, 2 * PAGE, MADV_PAGEOUT) == 0 && resident(at, 2) == 2 && at[PAGE] == 'b' && can_write(at));
+    }
+    ROW("madvise", "MADV_PAGEOUT", "a file's pages that were never written leave memory, as mincore sees") {
+        int file = letters_file(1, NULL);
+        CHECK(ftruncate(file, 64 * PAGE) == 0);
+        char *at = shared_file(file, 64);
+        CHECK(madvise(at, 64 * PAGE, MADV_POPULATE_READ) == 0 && resident(at, 64) == 64);
+        CHECK(madvise(at, 64 * PAGE, MADV_PAGEOUT) == 0 && resident(at, 64) == 1);
+        CHECK(at[0] == 'a' && at[63 * PAGE] == 0);
+    }
+    ROW("madvise", "MADV_PAGEOUT", "written ones of memory's own files stay, and are mapped no more") {
+        char *at = mmap(NULL, 64 * PAGE, RW, SHARED, -1, 0);
+        CHECK(madvise(at, 64 * PAGE, MADV_POPULATE_WRITE) == 0 && faults_of(at, 64, true) < 16);
+        long before = status_kb("RssShmem");
+        CHECK(madvise(at, 64 * PAGE, MADV_PAGEOUT) == 0 && resident(at, 64) == 64);
+        CHECK(status_kb("RssShmem") == before - 256 && at[PAGE] == 1);
+    }
+    ROW("madvise", "MADV_PAGEOUT", "not those that are mapped elsewhere, too") {
+        int file = letters_file(1, NULL);
+        CHECK(ftruncate(file, 8 * PAGE) == 0);
+        char *at = shared_file(file, 8), byte;
+        CHECK(madvise(at, 8 * PAGE, MADV_POPULATE_READ) == 0);
+        char *twin = shared_file(file, 4);
+        CHECK(madvise(twin, 4 * PAGE, MADV_POPULATE_READ) == 0 && madvise(at, 8 * PAGE, MADV_PAGEOUT) == 0);
+        CHECK(resident(at, 8) == 4 && pread(file, &byte, 1, 0) == 1 && byte == 'a');
     }
     ROW("madvise", "MADV_POPULATE_READ", "all pages are there, private ones as the zero page") {
         char *at = memory(64);
