@@ -189,6 +189,12 @@ pub(super) const GUESTS: &[Guest] = &[
     ours("vmsplit", &[ours!("vmsplit")]),
     // Row by row what the manual pages name.
     Guest { smp: 2, seconds: 300, expect: Expect::Family, ..ours("family", &[ours!("family")]) },
+    // The sum is what Linux 6.12 does.
+    Guest {
+        seconds: 300,
+        expect: Expect::Exactly("mapfuzz: 5000 calls, sum abd20ef58a42c6b9: ok\n"),
+        ..ours("mapfuzz", &[ours!("mapfuzz"), "5000", "4"])
+    },
     Guest { smp: 2, mem: "256M", seconds: 120, ..ours("badprog", &[ours!("badprog")]) },
     Guest { smp: 2, expect: Expect::Contains("registers: ok"), ..ours("registers", &[ours!("registers")]) },
     Guest { smp: 2, seconds: 120, ..ours("sysfuzz", &[ours!("sysfuzz"), "20000"]) },
