@@ -18,7 +18,7 @@ const KERNEL_CRATES: [&str; 6] = ["-p", "rux-machine", "-p", "rux-mm", "-p", "ru
 const MIRI_CRATES: [&str; 4] = ["-p", "rux-machine", "-p", "rux-mm"];
 
 /// What Miri runs each time: of every room with `unsafe` the tests that take it seconds.
-const MIRI_SHORT: [&str; 22] = [
+const MIRI_SHORT: [&str; 26] = [
     "addr::",
     "early::",
     "gfp::",
@@ -41,11 +41,15 @@ const MIRI_SHORT: [&str; 22] = [
     "paging::tests::empty_tables",
     "rmap::imap::",
     "vma::reader",
+    "xarray::tests::faults::a_",
+    "xarray::tests::threads::a_",
+    "xarray::tests::threads::the_last",
+    "xarray::word::",
 ];
 
 /// What Miri runs besides under `--long`, which takes it many minutes: without its rules of aliasing, whose books of
 /// memory with many small parts are ten times the work. The short tests are under them.
-const MIRI_LONG: [&str; 7] = [
+const MIRI_LONG: [&str; 9] = [
     "rmap::interval",
     "maple::tests::model",
     "page::validate",
@@ -53,6 +57,8 @@ const MIRI_LONG: [&str; 7] = [
     "page_alloc::tests::all_memory",
     "page_alloc::tests::blocks",
     "page_alloc::tests::caught",
+    "filemap::tests",
+    "xarray::tests::units",
 ];
 const MIRI_LONG_FLAGS: &str = "-Zmiri-disable-stacked-borrows";
 

@@ -111,7 +111,13 @@ pub(super) struct Counts {
 }
 
 /// Nodes that were poisoned. They stay, as whoever were to read one should read poison.
-static POISONED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static POISONED: Mutex<Vec<Gone>> = Mutex::new(Vec::new());
+
+/// As a pointer, so that Miri sees that it is kept.
+struct Gone(#[expect(dead_code)] NonNull<()>);
+
+// SAFETY: nobody follows it.
+unsafe impl Send for Gone {}
 
 /// # Safety
 /// `head` is that of a node which was retired.
@@ -120,7 +126,7 @@ unsafe fn poison<const N: usize>(head: NonNull<Head>) {
     let node = unsafe { head.byte_sub(offset_of!(Node<N>, retired)) }.cast::<Node<N>>();
     // SAFETY: nodes are not freed.
     unsafe { node.as_ref() }.poison();
-    POISONED.lock().unwrap().push(node.as_ptr().expose_provenance());
+    POISONED.lock().unwrap().push(Gone(node.cast()));
 }
 
 impl<const N: usize> Nodes<N> for Poisoning {

@@ -204,7 +204,7 @@ fn the_last_entry_moves_to_the_head() {
             }
             thread::yield_now();
         };
-        for _ in 0..if cfg!(miri) { 50 } else { 50_000 } {
+        for _ in 0..if cfg!(miri) { 10 } else { 50_000 } {
             assert!(shared.put((0, 0), take(0), false));
             assert!(shared.put((YARD, 0), take(1), false));
             assert!(shared.array.lock().erase(YARD).is_some());
