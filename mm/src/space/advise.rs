@@ -43,53 +43,47 @@ impl Space {
             abi::MADV_POPULATE_READ => self.populate_for(range, Access::Read),
             abi::MADV_POPULATE_WRITE => self.populate_for(range, Access::Write),
             abi::MADV_REMOVE => self.remove_pages(range),
-            abi::MADV_DONTNEED | abi::MADV_DONTNEED_LOCKED | abi::MADV_FREE => {
+            abi::MADV_DONTNEED
+            | abi::MADV_DONTNEED_LOCKED
+            | abi::MADV_FREE
+            | abi::MADV_COLD
+            | abi::MADV_PAGEOUT
+            | abi::MADV_WILLNEED => {
+                if advice == abi::MADV_COLD {
+                    lru::drain();
+                }
                 let layout = self.layout.read();
                 each_part(
                     range,
                     |at| layout.vmas.find(at),
                     |vma, part| {
                         allowed(vma, advice)?;
-                        let mut gather = Gather::new(&self.core.tables);
-                        let mut zap = ZapPages::new(&self.core, Which::All);
-                        self.core.tables.zap_range(part, &mut gather, zap.of(vma.flags()));
+                        self.advise_pages(vma, part, advice);
                         Ok(())
                     },
                 )
-            }
-            abi::MADV_COLD => {
-                lru::drain();
-                let layout = self.layout.read();
-                each_part(
-                    range,
-                    |at| layout.vmas.find(at),
-                    |vma, part| {
-                        allowed(vma, advice)?;
-                        let mut gather = Gather::new(&self.core.tables);
-                        let _ = self.core.tables.visit_range(part, &mut Cool { gather: &mut gather });
-                        Ok(())
-                    },
-                )
-            }
-            abi::MADV_PAGEOUT => {
-                let layout = self.layout.read();
-                each_part(
-                    range,
-                    |at| layout.vmas.find(at),
-                    |vma, part| {
-                        allowed(vma, advice)?;
-                        self.page_out(vma, part);
-                        Ok(())
-                    },
-                )
-            }
-            abi::MADV_WILLNEED => {
-                let layout = self.layout.read();
-                each_part(range, |at| layout.vmas.find(at), |vma, _| allowed(vma, advice).map(|_| ()))
             }
             _ => {
                 let mut layout = self.layout.write_killable()?;
                 advise_flags(&mut layout, range, advice)
+            }
+        }
+    }
+
+    /// Does with the pages of `part` what the advice says, which `vma` allows. `mmap_lock` is held for reading.
+    fn advise_pages(&self, vma: &Vma, part: VirtRange, advice: u32) {
+        match advice {
+            abi::MADV_COLD => {
+                let mut gather = Gather::new(&self.core.tables);
+                let _ = self.core.tables.visit_range(part, &mut Cool { gather: &mut gather });
+            }
+            abi::MADV_PAGEOUT => self.page_out(vma, part),
+            // A hint that nothing is made of: a page is read when it is asked for.
+            abi::MADV_WILLNEED => {}
+            _ => {
+                let mut gather = Gather::new(&self.core.tables);
+                let mut zap = ZapPages::new(&self.core, Which::All);
+                self.core.tables.zap_range(part, &mut gather, zap.of(vma.flags()));
             }
         }
     }
