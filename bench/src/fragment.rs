@@ -43,8 +43,8 @@ fn replace<F: Frames>(frames: &mut F, held: &mut [u32], numbers: &mut Numbers, t
     }
 }
 
-/// Memory is filled, random pages are given back until 90 % are taken, and it is churned; then random pages are given back until 50 %, and 10 %, are taken, and it is
-/// churned there.
+/// Memory is filled, random pages are given back until 90 % are taken, and it is churned; then random pages are given
+/// back until 50 %, and 10 %, are taken, and it is churned there.
 fn uniform<F: Frames>(bench: &Bench) {
     let mut frames = F::new();
     let mut numbers = Numbers::new();

@@ -1,9 +1,9 @@
 //! The memory manager's parts beside their peers, on the host: `rux-bench counts [--only GROUP]|shares [--short]`.
 //!
 //! Prints a line for each thing measured, tab-separated: `count GROUP SHAPE WHO OPERATIONS`, right before it is done,
-//! `loop` in the place of `count` for the loop around it, or `share GROUP SHAPE WHO PER_MILLE`. `cargo xtask bench components` runs the counts under callgrind and puts the
-//! instructions beside them. Everything is seeded, so that two runs do the same. `--short` does little of each, to see
-//! that all of it works.
+//! `loop` in the place of `count` for the loop around it, or `share GROUP SHAPE WHO PER_MILLE`. `cargo xtask bench
+//! components` runs the counts under callgrind and puts the instructions beside them. Everything is seeded, so that
+//! two runs do the same. `--short` does little of each, to see that all of it works.
 
 mod fragment;
 mod frames;

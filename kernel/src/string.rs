@@ -1,5 +1,5 @@
-//! `memcpy` and `memset`, which the compiler calls for what is too large to write out (Linux: `arch/riscv/lib/memcpy.S`,
-//! `memset.S`). They take the place of the compiler's own, which move a word at a time.
+//! `memcpy` and `memset`, which the compiler calls for what is too large to write out (Linux:
+//! `arch/riscv/lib/memcpy.S`, `memset.S`). They take the place of the compiler's own, which move a word at a time.
 //!
 //! Memory is read and written in aligned words only: hardware may refuse others, or be slow with them.
 

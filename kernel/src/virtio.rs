@@ -96,7 +96,8 @@ bitflags::bitflags! {
     }
 }
 
-/// Writes bytes as they are. Any context; logs nothing. After a panic, whose hart may have held the lock, only if it is free.
+/// Writes bytes as they are. Any context; logs nothing. After a panic, whose hart may have held the lock, only if it
+/// is free.
 fn write(bytes: &[u8]) {
     let console = if klog::is_broken() { CONSOLE.try_lock() } else { Some(CONSOLE.lock()) };
     let Some(mut console) = console else { return };

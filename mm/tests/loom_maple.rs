@@ -109,7 +109,8 @@ fn tree_of(numbers: impl IntoIterator<Item = u64>) -> Tree {
     tree
 }
 
-/// Runs `change` on a tree of the entries `before`, while readers look for the entries `steady`, which are always there.
+/// Runs `change` on a tree of the entries `before`, while readers look for the entries `steady`, which are always
+/// there.
 fn model(
     before: &'static [u64],
     steady: &'static [u64],

@@ -1,4 +1,5 @@
-//! Grace periods: nothing is freed under a reader, whether its hart passes, goes away or comes back; and no call is lost. See `loom_maple.rs` for how it is run.
+//! Grace periods: nothing is freed under a reader, whether its hart passes, goes away or comes back; and no call is
+//! lost. See `loom_maple.rs` for how it is run.
 
 #![cfg(loom)]
 #![allow(dead_code, unreachable_pub)]

@@ -95,8 +95,8 @@ fn check_image(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file begins as a RISC-V `Image` (Linux: `Documentation/arch/riscv/boot-image-header.rst`) or as an ELF file
-/// for RISC-V.
+/// Whether a file begins as a RISC-V `Image` (Linux: `Documentation/arch/riscv/boot-image-header.rst`) or as an ELF
+/// file for RISC-V.
 fn is_bootable(head: &[u8]) -> bool {
     const EM_RISCV: [u8; 2] = [243, 0];
     head.get(56..60) == Some(b"RSC\x05")

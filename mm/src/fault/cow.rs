@@ -89,8 +89,8 @@ impl Fault<'_> {
         }
     }
 
-    /// Whether the entry has the only reference of the anonymous page: then it becomes exclusive, and is of this mapping
-    /// from now on (Linux: `wp_can_reuse_anon_folio`, `folio_move_anon_rmap`). The table is locked.
+    /// Whether the entry has the only reference of the anonymous page: then it becomes exclusive, and is of this
+    /// mapping from now on (Linux: `wp_can_reuse_anon_folio`, `folio_move_anon_rmap`). The table is locked.
     fn sole_reference(&self, page: PagePtr) -> bool {
         let folio = page.folio();
         if folio.is_large() || folio.refcount() != 1 {

@@ -1,11 +1,11 @@
 //! Page faults: what a load, a store or a fetch that the hardware refused is to become (Linux:
 //! `handle_mm_fault`, `mm/memory.c`; the look-up of the mapping is `lock_mm_and_find_vma`).
 //!
-//! A fault holds the lock of its mapping for reading, and nothing else of the address space, if it can be had at once and
-//! no more is needed; else `mmap_lock` for reading: where a writer is at the mapping or in the store, where there is no
-//! mapping (a stack may grow), for the first anonymous page of a mapping, which may join its neighbours' group, and after
-//! any wait. What it would wait for (I/O, a folio's lock) it waits for without either, and then starts anew. What it
-//! decided before it had the lock of the page table, it looks at again under that lock.
+//! A fault holds the lock of its mapping for reading, and nothing else of the address space, if it can be had at once
+//! and no more is needed; else `mmap_lock` for reading: where a writer is at the mapping or in the store, where there
+//! is no mapping (a stack may grow), for the first anonymous page of a mapping, which may join its neighbours' group,
+//! and after any wait. What it would wait for (I/O, a folio's lock) it waits for without either, and then starts
+//! anew. What it decided before it had the lock of the page table, it looks at again under that lock.
 
 mod anon;
 mod cow;

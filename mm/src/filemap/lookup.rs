@@ -63,8 +63,8 @@ impl Mapping {
         self.find(index).filter(|folio| folio.is_uptodate())
     }
 
-    /// Shows `each` the pages that are in the cache and can be read, of `count` from `first` on, with their numbers. One
-    /// that comes or goes meanwhile may be left out. `each` does not sleep.
+    /// Shows `each` the pages that are in the cache and can be read, of `count` from `first` on, with their numbers.
+    /// One that comes or goes meanwhile may be left out. `each` does not sleep.
     #[inline(always)]
     pub(crate) fn for_each_uptodate(&self, first: u64, count: u64, mut each: impl FnMut(u64, FolioRef)) {
         let Some(more) = count.checked_sub(1) else { return };

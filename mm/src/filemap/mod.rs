@@ -3,8 +3,8 @@
 //!
 //! A [`Mapping`] with a [`Store`] reads its pages from there; one without is memory itself (tmpfs,
 //! shared anonymous memory): its pages are zero at first and stay until they are truncated. The
-//! index owns one reference of each folio, and is read without its lock. Locks, outermost first: the file system's own lock of the
-//! inode, a folio's lock, the links (`rmap::imap`), page tables, the index.
+//! index owns one reference of each folio, and is read without its lock. Locks, outermost first: the file system's
+//! own lock of the inode, a folio's lock, the links (`rmap::imap`), page tables, the index.
 
 mod index;
 mod io;

@@ -3,8 +3,8 @@
 //!
 //! Unlike on Linux a batch has no references: whoever frees a page takes it out, by exchanging the slot's word for
 //! nothing, wherever the page is. So what was unmapped is free, and a count of one means one, with no batch in the way;
-//! and what lives shortly never comes to a list. Slots are filled by their own hart alone, with interrupts off. They are
-//! emptied under the lists' lock, by any hart, or by who frees the page.
+//! and what lives shortly never comes to a list. Slots are filled by their own hart alone, with interrupts off. They
+//! are emptied under the lists' lock, by any hart, or by who frees the page.
 
 use core::sync::atomic::{
     AtomicU32,

@@ -1,7 +1,8 @@
 //! Pages that mappings lock in memory: off the lists, and counted (Linux: `mm/mlock.c`).
 //!
-//! Each locked mapping of a page counts once, in the word that a listed page has a link in. A count may be too low where
-//! the page was mapped before its mapping was locked and nobody told; then it is reclaimable too early, as on Linux.
+//! Each locked mapping of a page counts once, in the word that a listed page has a link in. A count may be too low
+//! where the page was mapped before its mapping was locked and nobody told; then it is reclaimable too early, as on
+//! Linux.
 
 use core::sync::atomic::Ordering::Relaxed;
 

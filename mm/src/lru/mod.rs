@@ -2,10 +2,10 @@
 //! `include/linux/mm_inline.h`, `struct lruvec`).
 //!
 //! Fed by faults and the page cache, through a batch on each hart ([`batch`]); the last put takes a page off. A list is
-//! a ring through two 32-bit words of each folio's ([`list`]), the newest first. Which one a page is on is in its flags;
-//! `ACTIVE`, `SWAPBACKED` and `UNEVICTABLE` of a page that is on one change under the lock alone. What cannot be
-//! reclaimed is on none, and counted ([`mlock`]). No list has references to its pages: whoever finds one there has to
-//! get one, unless it is being freed.
+//! a ring through two 32-bit words of each folio's ([`list`]), the newest first. Which one a page is on is in its
+//! flags; `ACTIVE`, `SWAPBACKED` and `UNEVICTABLE` of a page that is on one change under the lock alone. What cannot
+//! be reclaimed is on none, and counted ([`mlock`]). No list has references to its pages: whoever finds one there has
+//! to get one, unless it is being freed.
 //!
 //! Counters of each zone are written under the lock, so they agree with the lists whenever that is free.
 

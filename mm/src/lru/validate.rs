@@ -7,9 +7,9 @@ use crate::page::{FolioArm, PageFlags};
 use crate::zone::{Corrupt, ZoneId};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Checks the links of all lists, the flags of the pages on them and in the batches, and the counters of each zone. That
-/// no other page says it is on one, and how many are unevictable, is for [`crate::page::validate`] to see. Nobody adds
-/// or frees pages meanwhile.
+/// Checks the links of all lists, the flags of the pages on them and in the batches, and the counters of each zone.
+/// That no other page says it is on one, and how many are unevictable, is for [`crate::page::validate`] to see.
+/// Nobody adds or frees pages meanwhile.
 ///
 /// # Errors
 /// What is wrong, and where.

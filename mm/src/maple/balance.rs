@@ -39,8 +39,8 @@ impl<const N: usize> Doomed<N> {
     }
 }
 
-/// Makes room at the place on `level` by moving half of its node to a new one beside it, on the levels above first. What
-/// goes behind all else (`is_last`) gets a node of its own instead: who adds in order fills the nodes.
+/// Makes room at the place on `level` by moving half of its node to a new one beside it, on the levels above first.
+/// What goes behind all else (`is_last`) gets a node of its own instead: who adds in order fills the nodes.
 ///
 /// The pool has as many nodes as [`Path::nodes_needed`] says.
 pub(super) fn split<'t, const N: usize>(

@@ -1,9 +1,9 @@
 //! The search for room: the highest or the lowest addresses that no entry has (Linux: `mas_empty_area_rev`,
 //! `mas_empty_area`).
 //!
-//! A search goes down to the place where its window ends, as long as there is a gap so large on the way, and from the last
-//! node there to the nearest child that has one. Only at the window's ends may a gap be too small for what is asked though
-//! it is large enough itself. For the writer and for who holds it off.
+//! A search goes down to the place where its window ends, as long as there is a gap so large on the way, and from the
+//! last node there to the nearest child that has one. Only at the window's ends may a gap be too small for what is
+//! asked though it is large enough itself. For the writer and for who holds it off.
 
 use core::ops::ControlFlow::{self, Break, Continue};
 
@@ -95,7 +95,8 @@ impl Room {
         self.highest_before(node, at, floor)
     }
 
-    /// In slots before `end`, which are below the window's end. A gap so large that does not fit reaches over its start.
+    /// In slots before `end`, which are below the window's end. A gap so large that does not fit reaches over its
+    /// start.
     fn highest_before<const N: usize>(&self, mut node: &Node<N>, mut end: usize, mut floor: u64) -> Step {
         for _ in 0..node.level() {
             let Some(at) = node.last_child_with_gap(end, self.size) else { return Continue(()) };

@@ -6,8 +6,8 @@
 //! | `lo` | the entry's first address | the largest gap below: before any of its entries, down to the entry before |
 //! | `ptr` | the entry's value | the child |
 //!
-//! Every word is an atomic, as readers look on while the writer is at work. Slots that hold nothing have `FREE` as `hi`,
-//! so that a search needs no length, and no pointer, so that no reader finds a node there that went long ago.
+//! Every word is an atomic, as readers look on while the writer is at work. Slots that hold nothing have `FREE` as
+//! `hi`, so that a search needs no length, and no pointer, so that no reader finds a node there that went long ago.
 //! Models of `mm/tests/loom_maple.rs` are of this very source.
 
 use core::array::from_fn;
@@ -160,8 +160,8 @@ impl<const N: usize> Node<N> {
     /// How many of the first `N - 1` slots end at or below `addr`: the child, or the leaf's slot, to look in. As many
     /// steps for any length.
     ///
-    /// A tree of branches, not a sum of comparisons: it is half as many instructions, and faults come again and again to
-    /// the same few entries, so that the branches are foreseen.
+    /// A tree of branches, not a sum of comparisons: it is half as many instructions, and faults come again and again
+    /// to the same few entries, so that the branches are foreseen.
     #[inline]
     pub(super) fn search(&self, addr: u64) -> usize {
         macro_rules! halve {
@@ -189,8 +189,8 @@ impl<const N: usize> Node<N> {
     #[inline(always)]
     pub(super) fn child(&self, at: usize) -> Option<&Self> {
         debug_assert!(self.level() > 0);
-        // SAFETY: slots above the leaves have nodes of the same tree, which are in it as long as nobody changes it, or none;
-        // the writer goes to no child that it took out.
+        // SAFETY: slots above the leaves have nodes of the same tree, which are in it as long as nobody changes it,
+        // or none; the writer goes to no child that it took out.
         unsafe { self.ptr(at).cast::<Self>().as_ref() }
     }
 

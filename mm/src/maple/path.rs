@@ -1,4 +1,5 @@
-//! The way from the top to a place in a leaf, and what is kept true along it: where children end, and their largest gaps.
+//! The way from the top to a place in a leaf, and what is kept true along it: where children end, and their largest
+//! gaps.
 //!
 //! For the writer and for who holds it off.
 
@@ -12,7 +13,8 @@ pub(super) const MAX_LEVELS: usize = 16;
 /// The top of a path that leads nowhere: below all levels.
 const NOWHERE: usize = usize::MAX;
 
-/// A place in a leaf: a slot, or behind the last one. It is filled where it stands, as it is large for what most changes do.
+/// A place in a leaf: a slot, or behind the last one. It is filled where it stands, as it is large for what most
+/// changes do.
 #[derive(Clone)]
 pub(super) struct Path<'t, const N: usize> {
     /// Those up to `top` are there.
@@ -109,7 +111,8 @@ impl<'t, const N: usize> Path<'t, N> {
         }
     }
 
-    /// How many nodes an insertion at the place takes: one for each full node from the leaf up, and a new top if all are.
+    /// How many nodes an insertion at the place takes: one for each full node from the leaf up, and a new top if all
+    /// are.
     #[inline]
     pub(super) fn nodes_needed(&self) -> usize {
         let full = (0..=self.top).take_while(|&level| self.on(level).is_some_and(|(node, _)| node.is_full()));

@@ -1,7 +1,8 @@
 //! The tree without the types of its values, and without where its nodes come from: what the writer does.
 //!
 //! A change looks first whether it may be made and whether there are nodes enough, and is then made as a whole, between
-//! the steps of the root's count that readers without a lock go by. Models of `mm/tests/loom_maple.rs` are of this very source.
+//! the steps of the root's count that readers without a lock go by. Models of `mm/tests/loom_maple.rs` are of this
+//! very source.
 
 use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};
@@ -134,8 +135,8 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         Ok(())
     }
 
-    /// Makes two entries of the one that `addr` is in: its own value keeps what is below `low_end`, which is above `addr`
-    /// or next to it, and `value` gets what is from `high_start` on. None has what is between.
+    /// Makes two entries of the one that `addr` is in: its own value keeps what is below `low_end`, which is above
+    /// `addr` or next to it, and `value` gets what is from `high_start` on. None has what is between.
     ///
     /// # Errors
     /// See [`Refused`]; `Overlap`: there is no such entry, or nothing would be left for one of the two.
@@ -185,8 +186,8 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         Some(entry)
     }
 
-    /// Takes all entries out that have an address from `start` to below `end`, and gives them to `out`, ascending. It is
-    /// called between changes: the tree is whole then, without the entries that it was called for.
+    /// Takes all entries out that have an address from `start` to below `end`, and gives them to `out`, ascending. It
+    /// is called between changes: the tree is whole then, without the entries that it was called for.
     pub(super) fn remove_range(
         &mut self,
         start: u64,
@@ -219,8 +220,8 @@ impl<B: Deref<Target = Root<N>>, const N: usize> RawTree<B, N> {
         }
     }
 
-    /// Gives the entry that `addr` is in the range from `start` to below `end`, which takes no address of another entry.
-    /// Says whether it could.
+    /// Gives the entry that `addr` is in the range from `start` to below `end`, which takes no address of another
+    /// entry. Says whether it could.
     pub(super) fn resize(&mut self, addr: u64, start: u64, end: u64) -> bool {
         let root = &*self.root;
         let mut path = Path::new();

@@ -36,8 +36,8 @@ impl Found {
 /// How often a reader looks before it leaves it to the lock. A change takes some hundred instructions.
 const TRIES: usize = 3;
 
-/// `addr`, or the address below it if it is the last: one that a search goes along a path of nodes for. No entry ends above
-/// the last.
+/// `addr`, or the address below it if it is the last: one that a search goes along a path of nodes for. No entry ends
+/// above the last.
 #[inline(always)]
 pub(super) fn below_free(addr: u64) -> u64 {
     addr.min(FREE - 1)
@@ -60,8 +60,8 @@ impl<const N: usize> Root<N> {
     /// The top node, for the writer and for who holds it off.
     #[inline(always)]
     pub(super) fn top(&self) -> Option<&Node<N>> {
-        // SAFETY: a node in the tree stays as long as nobody changes it; the writer lets go of the old one before it puts
-        // another there.
+        // SAFETY: a node in the tree stays as long as nobody changes it; the writer lets go of the old one before it
+        // puts another there.
         unsafe { self.top.load(Relaxed).as_ref() }
     }
 
@@ -70,8 +70,8 @@ impl<const N: usize> Root<N> {
         self.top.store(top, Release);
     }
 
-    /// The leaf of the first entry that ends above `addr`, and its slot, or the one behind the last; for the writer and for
-    /// who holds it off.
+    /// The leaf of the first entry that ends above `addr`, and its slot, or the one behind the last; for the writer
+    /// and for who holds it off.
     #[inline]
     pub(super) fn leaf_at(&self, addr: u64) -> Option<(&Node<N>, usize)> {
         let addr = below_free(addr);
@@ -144,15 +144,16 @@ impl<const N: usize> Root<N> {
         Err(Retry)
     }
 
-    /// The slot of a leaf to look in, or a mixture of slots of nodes that were in the tree since the caller began; none in
-    /// an empty tree.
+    /// The slot of a leaf to look in, or a mixture of slots of nodes that were in the tree since the caller began;
+    /// none in an empty tree.
     ///
     /// # Safety
     /// As for [`Root::find`].
     #[inline(always)]
     unsafe fn slot(&self, addr: u64) -> Option<Slot> {
-        // SAFETY: null, or a node that was in the tree when the caller began, or later: it is not freed yet. Acquire pairs
-        // with the writer's release after it filled the node: what is read is a state of it as a node of the tree.
+        // SAFETY: null, or a node that was in the tree when the caller began, or later: it is not freed yet. Acquire
+        // pairs with the writer's release after it filled the node: what is read is a state of it as a node of the
+        // tree.
         let mut node = unsafe { self.top.load(Acquire).as_ref() }?;
         // A node is on one level for as long as it is in a tree, and so are those that it ever pointed to.
         let mut level = node.level();

@@ -85,8 +85,8 @@ impl<V> fmt::Debug for InsertError<V> {
     }
 }
 
-/// Ranges of addresses, disjoint, each with a value. Whoever has it exclusively is the writer; [`Tree::reader`]s take no
-/// lock.
+/// Ranges of addresses, disjoint, each with a value. Whoever has it exclusively is the writer; [`Tree::reader`]s take
+/// no lock.
 pub struct Tree<V: Stored, S: Nodes<N> = Slab, const N: usize = FANOUT> {
     raw: RawTree<KArc<Root<N>>, N>,
     source: S,
@@ -145,8 +145,8 @@ impl<V: Stored, S: Nodes<N>, const N: usize> Tree<V, S, N> {
         self.reserve_nodes(nodes, gfp)
     }
 
-    /// Makes sure that `count` insertions into an empty tree, each above all those before, have all the memory that they
-    /// need: for a copy of another tree.
+    /// Makes sure that `count` insertions into an empty tree, each above all those before, have all the memory that
+    /// they need: for a copy of another tree.
     ///
     /// # Errors
     /// No memory; nothing has changed.
@@ -188,12 +188,13 @@ impl<V: Stored, S: Nodes<N>, const N: usize> Tree<V, S, N> {
         self.put(value, |raw, value| raw.insert(start, end, value))
     }
 
-    /// Makes two entries of the one that `addr` is in: its value keeps what is below `low_end`, and `value` gets what is from
-    /// `high_start` on. Nothing has what is between. Cheaper than a change of the one's range and an insertion.
+    /// Makes two entries of the one that `addr` is in: its value keeps what is below `low_end`, and `value` gets what
+    /// is from `high_start` on. Nothing has what is between. Cheaper than a change of the one's range and an
+    /// insertion.
     ///
     /// # Errors
-    /// See [`InsertError`]; nothing has changed. `Overlap`: there is no such entry, or nothing would be left for one of the
-    /// two. None but that after [`Tree::reserve`].
+    /// See [`InsertError`]; nothing has changed. `Overlap`: there is no such entry, or nothing would be left for one
+    /// of the two. None but that after [`Tree::reserve`].
     #[inline]
     pub fn split(
         &mut self,

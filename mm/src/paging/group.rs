@@ -42,7 +42,8 @@ impl Group {
     }
 }
 
-/// From the first to the last entry of a table that the hardware may still translate by: told to the gather once a table.
+/// From the first to the last entry of a table that the hardware may still translate by: told to the gather once a
+/// table.
 pub(super) struct Stale {
     first: VirtAddr,
     end: VirtAddr,

@@ -139,7 +139,8 @@ impl<L: Level> Slot<L> {
         self.0.store(entry.bits(), Ordering::Release);
     }
 
-    /// As [`Slot::set`], for what leads to nothing that is new to those who look: to the same page as before, or to none.
+    /// As [`Slot::set`], for what leads to nothing that is new to those who look: to the same page as before, or to
+    /// none.
     #[inline(always)]
     pub(super) fn set_known(&self, entry: Entry<L>) {
         self.0.store(entry.bits(), Ordering::Relaxed);

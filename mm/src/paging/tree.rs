@@ -35,8 +35,8 @@ impl PageTables {
 
     /// Frees the tables that `range` has a part in and that cover nothing beyond `floor` and `ceiling`: the end of
     /// the last mapping below, and the start of the next above ([`super::Mode::user_end`] where there is none). All
-    /// entries between are empty. mmap_lock is held for writing, and what was mapped in the range was locked, so that no fault
-    /// is in these tables; or nobody else uses the address space.
+    /// entries between are empty. mmap_lock is held for writing, and what was mapped in the range was locked, so that
+    /// no fault is in these tables; or nobody else uses the address space.
     pub fn free_tables(&self, range: VirtRange, floor: VirtAddr, ceiling: VirtAddr, gather: &mut Gather<'_>) {
         debug_assert!(core::ptr::eq(self, gather.tables()));
         debug_assert!(floor <= range.start && range.end <= ceiling);

@@ -2,8 +2,8 @@
 //!
 //! Nothing is locked on the way down. Entries above the last level change from empty to a table under a
 //! walker's feet, and no further: who walks keeps tables from being freed (see [`super::tables`]). Should one
-//! go all the same, after its readers' grace period, the walker that has locked it sees that [`Parent::holds`] no more, and
-//! looks again. Linux: `walk_pgd_range` and so on.
+//! go all the same, after its readers' grace period, the walker that has locked it sees that [`Parent::holds`] no
+//! more, and looks again. Linux: `walk_pgd_range` and so on.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -295,8 +295,9 @@ impl State {
         }
     }
 
-    /// Begins a batch if one is wanted, and ends it if its grace period has passed; says whether one is open after that.
-    /// Where there is no thread for it, whoever comes does this; one that finds another at it leaves it to that.
+    /// Begins a batch if one is wanted, and ends it if its grace period has passed; says whether one is open after
+    /// that. Where there is no thread for it, whoever comes does this; one that finds another at it leaves it to
+    /// that.
     fn poll(&self) -> bool {
         let Some(mut batch) = self.batch.try_lock() else { return true };
         if batch.phase == Phase::Idle && self.wanted.swap(0, SeqCst) != 0 {

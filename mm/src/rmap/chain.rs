@@ -3,9 +3,10 @@
 //!
 //! The chain has the one that new pages point to, if there was a page or one was inherited, and those of the ancestors
 //! that older pages point to. In each there is a link that says where the mapping is: from before the first page is
-//! mapped until after the last. A chain changes under `mmap_lock` for writing and the mapping's own lock; only the first page's fault
-//! has it for reading, and sets what was empty. Two mappings of one address space that have the same for new pages have
-//! the same chain: parts of one, or neighbours of whom one reused the other's, which inherited nothing.
+//! mapped until after the last. A chain changes under `mmap_lock` for writing and the mapping's own lock; only the
+//! first page's fault has it for reading, and sets what was empty. Two mappings of one address space that have the
+//! same for new pages have the same chain: parts of one, or neighbours of whom one reused the other's, which
+//! inherited nothing.
 
 use core::mem::{self, ManuallyDrop};
 use core::ptr::{NonNull, null_mut};
@@ -175,7 +176,8 @@ impl AnonChain {
         Ok(Self { own: AtomicPtr::new(own.as_ptr()), others })
     }
 
-    /// The chain of a child's copy, which is in address space `core` at the same place, linked (Linux: `anon_vma_fork`).
+    /// The chain of a child's copy, which is in address space `core` at the same place, linked (Linux:
+    /// `anon_vma_fork`).
     ///
     /// # Errors
     /// No memory; nothing has changed.

@@ -1,5 +1,6 @@
 //! From pages to who maps them: page tables with what is counted of them, the mappings of a file, those of a
-//! family of forked address spaces, and how they let go of pages (Linux: `mm/rmap.c`, `i_mmap` of `mm/mmap.c`, `zap_pte_range`).
+//! family of forked address spaces, and how they let go of pages (Linux: `mm/rmap.c`, `i_mmap` of `mm/mmap.c`,
+//! `zap_pte_range`).
 
 mod anon_vma;
 mod chain;

@@ -2,9 +2,9 @@
 //!
 //! What the folio points to has a link for every mapping that may show it. Of each, the entries at the addresses where
 //! the folio's pages would be are looked at, and shown if they are the folio's. The folio is locked, so that it stays
-//! where it is; the lock of the links keeps the tables over them from being freed. Whatever maps the folio when the walk
-//! begins, and does so when it ends, is shown: copies are behind their parents (see [`super::imap`]), and `mremap` moves
-//! entries with the lock held.
+//! where it is; the lock of the links keeps the tables over them from being freed. Whatever maps the folio when the
+//! walk begins, and does so when it ends, is shown: copies are behind their parents (see [`super::imap`]), and
+//! `mremap` moves entries with the lock held.
 
 use core::ops::ControlFlow;
 

@@ -74,8 +74,8 @@ impl Zap for ZapPages<'_> {
     }
 }
 
-/// Takes the pages of `range` out of `core`, fences, and puts them. Which mapping shows them is not known: what it locks
-/// in memory stays so until it is freed, which is at once where a file lets go of its pages.
+/// Takes the pages of `range` out of `core`, fences, and puts them. Which mapping shows them is not known: what it
+/// locks in memory stays so until it is freed, which is at once where a file lets go of its pages.
 pub(crate) fn zap_range(core: &SpaceCore, range: VirtRange, which: Which) {
     let mut gather = Gather::new(&core.tables);
     core.tables.zap_range(range, &mut gather, &mut ZapPages::new(core, which));

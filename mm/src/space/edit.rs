@@ -1,8 +1,8 @@
 //! Changes to the set of mappings that keep everything that knows of them in step: the store, the
 //! links of the file, the figures (Linux: `mm/vma.c`).
 //!
-//! Each either happens as a whole or fails before it changed anything. A mapping is locked before the links are, and stays
-//! locked until `mmap_lock` is given back.
+//! Each either happens as a whole or fails before it changed anything. A mapping is locked before the links are, and
+//! stays locked until `mmap_lock` is given back.
 
 use super::limits::MAX_MAP_COUNT;
 use super::{Layout, MmError};

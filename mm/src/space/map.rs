@@ -130,8 +130,8 @@ impl Space {
         Ok(range.start)
     }
 
-    /// The part of [`Space::mmap`] that needs `mmap_lock`: `len`, a multiple of the page size, at `hint` or about there. What
-    /// is in `removed` is to be dropped without the lock.
+    /// The part of [`Space::mmap`] that needs `mmap_lock`: `len`, a multiple of the page size, at `hint` or about
+    /// there. What is in `removed` is to be dropped without the lock.
     fn map_locked(
         &self,
         layout: &mut Layout,

@@ -1,9 +1,9 @@
-//! `mmap_lock`, around the [`Layout`], and beside it the locks of the mappings (Linux: `mmap_write_lock` and its family,
-//! `include/linux/mmap_lock.h`).
+//! `mmap_lock`, around the [`Layout`], and beside it the locks of the mappings (Linux: `mmap_write_lock` and its
+//! family, `include/linux/mmap_lock.h`).
 //!
-//! Who reads under `mmap_lock` finds mappings that stay as they are. Who writes under it locks, besides, each mapping that
-//! changes, or whose tables or pages do in a way that a fault is not to meet; all of them are free again when the guard is
-//! dropped. A fault takes a mapping's own lock alone, and `mmap_lock` where that does not do.
+//! Who reads under `mmap_lock` finds mappings that stay as they are. Who writes under it locks, besides, each mapping
+//! that changes, or whose tables or pages do in a way that a fault is not to meet; all of them are free again when
+//! the guard is dropped. A fault takes a mapping's own lock alone, and `mmap_lock` where that does not do.
 
 use core::ops::{Deref, DerefMut};
 

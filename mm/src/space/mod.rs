@@ -3,8 +3,8 @@
 //!
 //! A `KArc<Space>` is held by every thread that runs in it (Linux: `mm_users`); when the last goes,
 //! everything that was mapped is freed. Its [`SpaceCore`] is what kernel threads borrow (`mm_count`).
-//! All operations take `mmap_lock` themselves and may sleep; those that change a mapping lock it, too, since faults have
-//! the lock of their mapping alone. None touches user memory.
+//! All operations take `mmap_lock` themselves and may sleep; those that change a mapping lock it, too, since faults
+//! have the lock of their mapping alone. None touches user memory.
 
 mod access;
 pub(crate) mod account;

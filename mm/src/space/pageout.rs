@@ -1,7 +1,7 @@
 //! `MADV_PAGEOUT`: pages that have another place than memory leave it (Linux: `madvise_pageout`, `reclaim_pages`).
 //!
-//! Without swap only a file's pages can: their mapping goes, and what was never written leaves the cache, since it can be
-//! read again, or is zero in a file that is memory itself.
+//! Without swap only a file's pages can: their mapping goes, and what was never written leaves the cache, since it
+//! can be read again, or is zero in a file that is memory itself.
 
 use super::Space;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};

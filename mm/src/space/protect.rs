@@ -131,8 +131,9 @@ impl Space {
     }
 }
 
-/// Mapping by mapping, up to the first hole or error; `rights` says what one with such flags is to allow. Stops behind what
-/// is locked, private and may be written from now on: its copies are to be made next (Linux: `mprotect_fixup`).
+/// Mapping by mapping, up to the first hole or error; `rights` says what one with such flags is to allow. Stops
+/// behind what is locked, private and may be written from now on: its copies are to be made next (Linux:
+/// `mprotect_fixup`).
 fn protect_range(
     layout: &mut Layout,
     limits: &Limits,

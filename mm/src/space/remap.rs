@@ -301,8 +301,8 @@ impl Space {
         Ok(())
     }
 
-    /// Moves pages with the reverse maps locked, as far as there is memory for tables; says how far. Neither a truncation
-    /// nor a walk passes while a page is at neither address.
+    /// Moves pages with the reverse maps locked, as far as there is memory for tables; says how far. Neither a
+    /// truncation nor a walk passes while a page is at neither address.
     fn move_locked(
         &self,
         backing: &Backing,
@@ -319,7 +319,8 @@ impl Space {
 
 impl Layout {
     /// The mapping at `start` lost the pages of `range` to another address: it is locked no more, nor are its pages
-    /// outside of `range`, which on Linux stay so until they go. If that was all of it, its next page starts a new group.
+    /// outside of `range`, which on Linux stay so until they go. If that was all of it, its next page starts a new
+    /// group.
     fn unlock_emptied(&mut self, start: VirtAddr, range: VirtRange) {
         let Some(vma) = self.vmas.lookup_mut(start) else { return };
         let (was, whole) = (vma.flags(), vma.range());

@@ -10,8 +10,8 @@ use crate::rmap::{PageKind, Usage, validate_walks};
 use crate::vma::{VmFlags, Vma};
 
 impl Space {
-    /// Compares mappings, tables, pages, links and figures, and walks from each page back to here. Nobody changes the address space, faults in it, or
-    /// truncates a file that it maps, meanwhile.
+    /// Compares mappings, tables, pages, links and figures, and walks from each page back to here. Nobody changes the
+    /// address space, faults in it, or truncates a file that it maps, meanwhile.
     ///
     /// # Panics
     /// When they disagree.

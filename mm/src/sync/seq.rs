@@ -1,8 +1,8 @@
 //! A sequence count: readers that take no lock see whether a writer was there meanwhile.
 //!
 //! Linux: `seqcount_t`. Writers exclude each other by a lock of their own. What is read between
-//! [`SeqCount::begin`] and [`SeqCount::retry`] must be atomics, read relaxed. Models of `mm/tests/loom_maple.rs` are of this
-//! very source.
+//! [`SeqCount::begin`] and [`SeqCount::retry`] must be atomics, read relaxed. Models of `mm/tests/loom_maple.rs` are
+//! of this very source.
 
 use super::shim::{AtomicU32, Ordering, fence, relax};
 

@@ -2,14 +2,14 @@
 //! `vma_start_write`, `vma_end_write_all`, `vma_mark_detached`).
 //!
 //! Readers only try: where they do not get it, they take `mmap_lock`. A writer has `mmap_lock` for writing already;
-//! it waits for the readers that are in, and marks the mapping with the number of its time. The mapping then stays locked
-//! until the writer gives `mmap_lock` back and lets the next time begin: one store frees all that it locked. A mapping
-//! that goes for good is never free again.
+//! it waits for the readers that are in, and marks the mapping with the number of its time. The mapping then stays
+//! locked until the writer gives `mmap_lock` back and lets the next time begin: one store frees all that it locked. A
+//! mapping that goes for good is never free again.
 //!
 //! Why a reader that gets in sees all of what a writer did. The number of the time is stored (release) after all
-//! changes; the reader loads it (acquire) once its count is in the state, and gets in only if it is not the mapping's. A
-//! writer that comes after that finds the count, and waits. Numbers wrap: a mapping that was last locked 2^32 times ago
-//! looks locked once, which costs a reader a look under `mmap_lock`.
+//! changes; the reader loads it (acquire) once its count is in the state, and gets in only if it is not the
+//! mapping's. A writer that comes after that finds the count, and waits. Numbers wrap: a mapping that was last locked
+//! 2^32 times ago looks locked once, which costs a reader a look under `mmap_lock`.
 //!
 //! Models of `mm/tests/loom` are of this very source.
 
@@ -41,8 +41,8 @@ pub(crate) struct RawVmaLock {
 }
 
 impl RawVmaLock {
-    /// Of a mapping that nobody finds yet: locked by the writer whose time it is, as it will be seen in the middle of its
-    /// changes.
+    /// Of a mapping that nobody finds yet: locked by the writer whose time it is, as it will be seen in the middle of
+    /// its changes.
     #[inline]
     pub(crate) fn lock_new(&self, time: &WriteTime) {
         self.locked.store(time.0.load(Ordering::Relaxed), Ordering::Relaxed);

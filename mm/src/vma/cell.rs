@@ -1,10 +1,11 @@
-//! A mapping as the store has it: with its lock, and freed when no reader without `mmap_lock` can be at it any more (Linux:
-//! `vm_area_alloc`, `vm_area_free`).
+//! A mapping as the store has it: with its lock, and freed when no reader without `mmap_lock` can be at it any more
+//! (Linux: `vm_area_alloc`, `vm_area_free`).
 //!
 //! Who sees what. Under `mmap_lock` the store gives out references to the mapping. A fault without `mmap_lock` has a
-//! pointer that it found in the store, for as long as it reads under RCU; it looks at the lock alone, and at the mapping only
-//! once it has that for reading. The writer changes a mapping only with its lock, and drops what one holds (its file, its
-//! chain) only once it is out of the store and detached. The memory alone waits for the readers' grace period.
+//! pointer that it found in the store, for as long as it reads under RCU; it looks at the lock alone, and at the
+//! mapping only once it has that for reading. The writer changes a mapping only with its lock, and drops what one
+//! holds (its file, its chain) only once it is out of the store and detached. The memory alone waits for the readers'
+//! grace period.
 
 use core::cell::UnsafeCell;
 use core::mem::{ManuallyDrop, MaybeUninit, offset_of};

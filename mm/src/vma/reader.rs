@@ -1,8 +1,9 @@
 //! How a fault has a mapping without `mmap_lock` (Linux: `lock_vma_under_rcu`, `vma_end_read`).
 //!
-//! It finds the mapping in the store without a lock, reading under RCU, so that what it found is not freed; tries its lock,
-//! which it does not get if a writer is at it or has taken it out; and looks whether the mapping is where it was still.
-//! From then on no writer gets by, and RCU is not needed. Where any of this fails, `mmap_lock` is taken: nothing here waits.
+//! It finds the mapping in the store without a lock, reading under RCU, so that what it found is not freed; tries its
+//! lock, which it does not get if a writer is at it or has taken it out; and looks whether the mapping is where it
+//! was still. From then on no writer gets by, and RCU is not needed. Where any of this fails, `mmap_lock` is taken:
+//! nothing here waits.
 
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -28,8 +29,8 @@ impl VmaReaders {
         Self { tree, core }
     }
 
-    /// The mapping that `addr` is in, locked for reading; `None`: look under `mmap_lock`. The caller may sleep, and holds
-    /// nothing that ranks below `mmap_lock`.
+    /// The mapping that `addr` is in, locked for reading; `None`: look under `mmap_lock`. The caller may sleep, and
+    /// holds nothing that ranks below `mmap_lock`.
     #[inline(always)]
     #[track_caller]
     pub(crate) fn lock(&self, addr: VirtAddr) -> Option<VmaGuard<'_>> {
@@ -120,7 +121,8 @@ mod tests {
         VmaBox::new(vma, Gfp::KERNEL).unwrap()
     }
 
-    /// A mapping of pages 10 to 20 is found; another hart does `change` to the store; then the mapping is locked for page 15.
+    /// A mapping of pages 10 to 20 is found; another hart does `change` to the store; then the mapping is locked for
+    /// page 15.
     fn found_before(change: impl FnOnce(&mut VmaTree) + Send, check: impl FnOnce(Option<VmaGuard<'_>>)) {
         let machine = HostMachine::new(2 << 20, 2);
         let core = KArc::new(SpaceCore::new(Gfp::KERNEL).unwrap(), Gfp::KERNEL).unwrap();

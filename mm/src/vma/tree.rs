@@ -1,8 +1,9 @@
 //! The store of an address space's mappings, by address (Linux: the maple tree of `mm_struct`).
 //!
-//! A [`Tree`] of ranges whose values are the mappings, with what it knows nothing of: that a stack keeps others away from
-//! below it, that a mapping has its range itself too, and its lock. All changes are made under `mmap_lock` for writing, and
-//! to a mapping that is locked: who has the tree exclusively is the writer whose time it is. What may fail is
+//! A [`Tree`] of ranges whose values are the mappings, with what it knows nothing of: that a stack keeps others away
+//! from below it, that a mapping has its range itself too, and its lock. All changes are made under `mmap_lock` for
+//! writing, and to a mapping that is locked: who has the tree exclusively is the writer whose time it is. What may
+//! fail is
 //! [`VmaTree::reserve`] alone, so that an operation fails before its first change or not at all.
 
 use core::ptr::NonNull;
@@ -27,8 +28,8 @@ pub(crate) struct VmaTree {
 /// The mapping of a cell in the tree.
 #[inline(always)]
 fn vma_of(cell: &VmaCell) -> &Vma {
-    // SAFETY: the reference is borrowed from the tree. Who has the tree shared holds the writer off; who has it exclusively
-    // is the writer, and changes no mapping while one is borrowed.
+    // SAFETY: the reference is borrowed from the tree. Who has the tree shared holds the writer off; who has it
+    // exclusively is the writer, and changes no mapping while one is borrowed.
     unsafe { cell.vma() }
 }
 
@@ -191,8 +192,8 @@ impl VmaTree {
         inserted.map_err(InsertError::into_value)
     }
 
-    /// Puts a mapping in, locked, that takes the upper part of another over, which is locked, and whose range ends before
-    /// it from then on. Room was made by [`VmaTree::reserve`].
+    /// Puts a mapping in, locked, that takes the upper part of another over, which is locked, and whose range ends
+    /// before it from then on. Room was made by [`VmaTree::reserve`].
     ///
     /// # Errors
     /// Gives the mapping back when nobody made room and there is no memory, or when it is not the upper part of one.

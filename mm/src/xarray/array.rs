@@ -84,8 +84,8 @@ impl<T: Item, S: Nodes<N>, const N: usize> XArray<T, S, N> {
         Self { root, lock: SpinLock::new(rank, ()), source, items: PhantomData }
     }
 
-    /// The entry of an index, as an owner of it: one that was there at a moment while this ran. Takes the lock only if a
-    /// change is in the way (Linux: `filemap_get_entry`).
+    /// The entry of an index, as an owner of it: one that was there at a moment while this ran. Takes the lock only
+    /// if a change is in the way (Linux: `filemap_get_entry`).
     #[inline(always)]
     pub fn get(&self, _guard: &S::Guard, index: u64) -> Option<Entry<T>> {
         // SAFETY: all entries are of `T`; the guard keeps the nodes.
@@ -107,8 +107,8 @@ impl<T: Item, S: Nodes<N>, const N: usize> XArray<T, S, N> {
         }
     }
 
-    /// Shows `each` the items from index `first` to `last`, each once, with its first index in there, as long as it says
-    /// so. Takes no lock. What changes meanwhile, or has no reference to give, is shown or not.
+    /// Shows `each` the items from index `first` to `last`, each once, with its first index in there, as long as it
+    /// says so. Takes no lock. What changes meanwhile, or has no reference to give, is shown or not.
     #[inline(always)]
     pub fn for_each(&self, _guard: &S::Guard, first: u64, last: u64, each: impl FnMut(u64, T) -> bool) {
         // SAFETY: all entries are of `T`; the guard keeps the nodes.

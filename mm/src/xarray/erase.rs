@@ -1,8 +1,8 @@
 //! Taking entries out, and the nodes that nobody needs then (Linux: `xas_delete_node`, `xas_shrink`,
 //! `xas_free_nodes`).
 //!
-//! A node that is taken out may have readers, who come to an end in it: it is empty, or they find that what was there has
-//! moved. What is wanted of them: they get no item from it.
+//! A node that is taken out may have readers, who come to an end in it: it is empty, or they find that what was there
+//! has moved. What is wanted of them: they get no item from it.
 //!
 //! Models of `mm/tests/loom_xarray.rs` are of this very source.
 
@@ -62,8 +62,8 @@ impl<const N: usize> Writer<'_, N> {
         }
     }
 
-    /// Takes the node out if it is empty, and then the one above likewise; lowers the tree if the top has nothing but its
-    /// first slot.
+    /// Takes the node out if it is empty, and then the one above likewise; lowers the tree if the top has nothing but
+    /// its first slot.
     fn tidy(&self, mut node: &Node<N>, retire: &impl Retire<N>) {
         while node.count() == 0 {
             let parent = node.parent();

@@ -1,5 +1,5 @@
-//! From entry to entry (Linux: `xas_find`, `xas_find_marked`). Each search begins at the root by a number, so the lock may
-//! be dropped between two.
+//! From entry to entry (Linux: `xas_find`, `xas_find_marked`). Each search begins at the root by a number, so the
+//! lock may be dropped between two.
 
 use super::node::{Mark, Node};
 use super::store::Writer;

@@ -27,9 +27,9 @@ pub unsafe trait Item: Sized {
     /// `ptr` comes from `into_ptr`, of an owner that stays for as long as this runs.
     unsafe fn get(ptr: NonNull<Self::Target>) -> Self;
 
-    /// One more owner of what a reader found a moment ago, unless it has none any more, or cannot have more. It may have become
-    /// something else meanwhile: the reader looks again. What was done before the owners that this one finds came to be is
-    /// seen by whoever has the result (acquire).
+    /// One more owner of what a reader found a moment ago, unless it has none any more, or cannot have more. It may
+    /// have become something else meanwhile: the reader looks again. What was done before the owners that this one
+    /// finds came to be is seen by whoever has the result (acquire).
     ///
     /// # Safety
     /// `ptr` comes from `into_ptr`, perhaps of an owner that is gone since the reader's guard was taken.

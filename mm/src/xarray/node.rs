@@ -184,7 +184,8 @@ impl<const N: usize> Node<N> {
         self.parent.load(Relaxed)
     }
 
-    /// Makes the node such that whoever still reads it is lost at once: every slot is a node that is nowhere (for tests).
+    /// Makes the node such that whoever still reads it is lost at once: every slot is a node that is nowhere (for
+    /// tests).
     #[cfg(test)]
     pub(super) fn poison(&self) {
         for slot in &self.slots {

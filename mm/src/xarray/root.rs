@@ -1,9 +1,9 @@
 //! The root, and how readers without a lock go from there (Linux: `xas_load`, `filemap_get_entry`).
 //!
 //! A reader goes down by pointers that were stored (release) after what they point to was filled. What it finds may be
-//! taken out the moment after, and what was an item then may be anything now: so it gets a reference only if there is one
-//! left, and *looks again*. If the slot still has the same word, the reference is one of what is there. For this, no node
-//! that leaves the tree keeps an entry: its slots are emptied, or say that the entry has moved.
+//! taken out the moment after, and what was an item then may be anything now: so it gets a reference only if there is
+//! one left, and *looks again*. If the slot still has the same word, the reference is one of what is there. For this,
+//! no node that leaves the tree keeps an entry: its slots are emptied, or say that the entry has moved.
 //!
 //! Where a change is in the way, the reader does not go round: it is told to take the lock ([`Contended`]).
 //!
@@ -149,8 +149,8 @@ impl<const N: usize> Root<N> {
         }
     }
 
-    /// Shows `each` the items from index `first` to `last`, each once, with its first index in there, as long as it says
-    /// so; for readers without a lock. What changes meanwhile, or has no reference to give, is shown or not.
+    /// Shows `each` the items from index `first` to `last`, each once, with its first index in there, as long as it
+    /// says so; for readers without a lock. What changes meanwhile, or has no reference to give, is shown or not.
     ///
     /// # Safety
     /// As for [`Root::get`].

@@ -1,8 +1,8 @@
 //! Putting entries in (Linux: `xas_create`, `xas_expand`, `xas_store`).
 //!
 //! A change looks first whether it may be made and whether there are nodes enough, and is then made as a whole.
-//! An entry of order `o` is in the node whose slots stand for `1 << s` indices, `s` being `o` rounded down to a whole number
-//! of levels: in one slot, and in the `(1 << (o - s)) - 1` slots after that, siblings of it.
+//! An entry of order `o` is in the node whose slots stand for `1 << s` indices, `s` being `o` rounded down to a whole
+//! number of levels: in one slot, and in the `(1 << (o - s)) - 1` slots after that, siblings of it.
 //!
 //! Models of `mm/tests/loom_xarray.rs` are of this very source.
 
@@ -103,8 +103,8 @@ impl<'a, const N: usize> Writer<'a, N> {
         is_empty
     }
 
-    /// Puts an entry in for all indices of a range. `old` gets what it replaces, once no reader can get it any more. The
-    /// new entry has no marks.
+    /// Puts an entry in for all indices of a range. `old` gets what it replaces, once no reader can get it any more.
+    /// The new entry has no marks.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -206,8 +206,8 @@ impl<'a, const N: usize> Writer<'a, N> {
         levels::<N>(top, range.shift)
     }
 
-    /// The node that the range's slots are in, made if need be, as are those on the way. None if the pool does not have as
-    /// many nodes as [`Writer::look`] said.
+    /// The node that the range's slots are in, made if need be, as are those on the way. None if the pool does not
+    /// have as many nodes as [`Writer::look`] said.
     fn make_way(&mut self, range: &Range, pool: &mut Pool<N>) -> Option<&'a Node<N>> {
         let top = range.top::<N>();
         let mut node = match self.root.top() {

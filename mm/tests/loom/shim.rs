@@ -1,5 +1,5 @@
-//! What the kernel's files stand on, made of loom's parts: each of them says `super::shim` for what its room gives it in
-//! the kernel.
+//! What the kernel's files stand on, made of loom's parts: each of them says `super::shim` for what its room gives it
+//! in the kernel.
 
 pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex, atomic::AtomicBool};

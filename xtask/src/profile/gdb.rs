@@ -49,8 +49,8 @@ impl Gdb {
         self.ask("?").map(drop)
     }
 
-    /// Runs until the program counter is `at.address`, where the machine does not stand now, in the program that has that
-    /// code there: others have theirs at the same addresses.
+    /// Runs until the program counter is `at.address`, where the machine does not stand now, in the program that has
+    /// that code there: others have theirs at the same addresses.
     pub(super) fn run_to(&mut self, at: &Place) -> Result<Stop> {
         loop {
             let stop = self.run_to_any(at.address)?;

@@ -13,8 +13,8 @@ use crate::{say, shell};
 const SUITES: [&str; 3] = ["trixie", "forky", "sid"];
 const ARCHITECTURE: &str = "riscv64";
 
-/// Fetches `package`, or the one that it depends on if it is empty itself, and calls `take` with the folder in which its
-/// files are; what `take` leaves there is removed. Works in a folder below `folder`.
+/// Fetches `package`, or the one that it depends on if it is empty itself, and calls `take` with the folder in which
+/// its files are; what `take` leaves there is removed. Works in a folder below `folder`.
 pub(super) fn unpack(package: &str, folder: &Path, take: impl Fn(&Path) -> Result<()>) -> Result<()> {
     if !shell::succeeds(Command::new("apt-get").arg("--version")) {
         bail!("there is no apt here to get {package} with");

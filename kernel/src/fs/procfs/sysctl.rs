@@ -10,8 +10,8 @@ fn is_space(byte: &u8) -> bool {
 }
 
 /// Reads as many numbers as `values` has room for, decimal, hexadecimal after `0x` and octal after `0`. Those that come
-/// before an error are stored. Says how many bytes it took, with the white space around, and how it ended; all are taken
-/// when not even the first is a number.
+/// before an error are stored. Says how many bytes it took, with the white space around, and how it ended; all are
+/// taken when not even the first is a number.
 ///
 /// # Errors
 /// `EINVAL`: there is none, or one is followed by something else or does not fit an `int`.

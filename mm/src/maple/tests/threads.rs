@@ -1,5 +1,5 @@
-//! Four readers without a lock and one writer. Nodes that the writer takes out are poisoned as soon as no reader is left
-//! who could be in them.
+//! Four readers without a lock and one writer. Nodes that the writer takes out are poisoned as soon as no reader is
+//! left who could be in them.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;

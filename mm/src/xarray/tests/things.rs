@@ -1,5 +1,5 @@
-//! What the arrays of the tests hold: things that are counted as folios are, and used again at once when nobody has them any
-//! more; and nodes that are poisoned after their grace period.
+//! What the arrays of the tests hold: things that are counted as folios are, and used again at once when nobody has
+//! them any more; and nodes that are poisoned after their grace period.
 
 use core::mem::offset_of;
 use core::ptr::NonNull;

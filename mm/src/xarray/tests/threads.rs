@@ -1,5 +1,5 @@
-//! Four readers without a lock and one writer. Nodes that the writer takes out are poisoned after their grace period, and
-//! things that nobody has any more stand for another index the moment after.
+//! Four readers without a lock and one writer. Nodes that the writer takes out are poisoned after their grace period,
+//! and things that nobody has any more stand for another index the moment after.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;

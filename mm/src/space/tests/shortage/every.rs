@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A space with mappings of every kind, locked and not, all of them touched: anonymous at [`A`], shared behind it, a file
-/// mapped privately and shared at [`FILE`], a stack, a heap.
+/// A space with mappings of every kind, locked and not, all of them touched: anonymous at [`A`], shared behind it, a
+/// file mapped privately and shared at [`FILE`], a stack, a heap.
 fn all_kinds() -> (KArc<Space>, KArc<Mapping>) {
     let space = used();
     let (mapping, file) = new_file(&[5; 8 * PAGE_SIZE], true);
